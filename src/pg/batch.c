@@ -1,0 +1,301 @@
+/*
+ * batch.c - reading frames and deciding what becomes of them
+ *
+ * The table of answers in the README is this file together with store.c: here
+ * the part that the bytes alone decide, there the part that needs at402.device.
+ */
+#include "postgres.h"
+
+#include "port/pg_crc32c.h"
+#include "utils/memutils.h"
+
+#include "pg/batch.h"
+#include "pg/errors.h"
+#include "pg/value.h"
+
+/* Batches of this backend; more than one when a trigger calls at402_ingest. */
+static dlist_head batches = DLIST_STATIC_INIT(batches);
+static int64 last_handle = 0;
+
+static void
+forget_batch(void *argument)
+{
+	dlist_delete(&((At402Batch *) argument)->node);
+}
+
+At402Batch *
+at402_batch_create(void)
+{
+	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "at402 batch",
+												  ALLOCSET_DEFAULT_SIZES);
+	At402Batch *batch = MemoryContextAllocZero(context, sizeof(At402Batch));
+	MemoryContextCallback *callback = MemoryContextAlloc(context, sizeof(*callback));
+
+	batch->context = context;
+	batch->handle = ++last_handle;
+	dlist_push_head(&batches, &batch->node);
+	/* an error that unwinds the caller takes the batch off the list too */
+	callback->func = forget_batch;
+	callback->arg = batch;
+	MemoryContextRegisterResetCallback(context, callback);
+	return batch;
+}
+
+void
+at402_batch_destroy(At402Batch *batch)
+{
+	MemoryContextDelete(batch->context);
+}
+
+At402Batch *
+at402_batch_find(int64 handle)
+{
+	dlist_iter	iter;
+
+	dlist_foreach(iter, &batches)
+	{
+		At402Batch *batch = dlist_container(At402Batch, node, iter.cur);
+
+		if (batch->handle == handle)
+			return batch;
+	}
+	ereport(ERROR, errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			errmsg("batch %lld does not exist", (long long) handle),
+			errhint("This function is part of at402_ingest() and is not to be called alone."));
+}
+
+/* ---- reading ---- */
+
+static void
+quarantine(At402Item *item, const char *reason, char *message)
+{
+	item->fate = AT402_FATE_QUARANTINE;
+	item->reason = reason;
+	item->message = message;
+}
+
+static void
+set_imei(At402Item *item, const char *imei)
+{
+	strlcpy(item->imei, imei, sizeof(item->imei));
+}
+
+static bool
+imei_valid(const char *imei)
+{
+	return at402_imei_valid((const uint8_t *) imei, strlen(imei));
+}
+
+static void
+read_login(At402Item *item)
+{
+	at402_login login;
+
+	at402_login_parse(item->bytes, item->length, &login);
+	if (!at402_imei_valid(login.imei.bytes, login.imei.length))
+	{
+		quarantine(item, "impossible_imei",
+				   psprintf("login with IMEI \"%s\"",
+							login.imei.bytes ? at402_text_cstring(login.imei) : ""));
+		return;
+	}
+	item->fate = AT402_FATE_DEVICE;
+	memcpy(item->imei, login.imei.bytes, login.imei.length);
+	item->imei[login.imei.length] = '\0';
+}
+
+static void
+read_packet(At402Item *item)
+{
+	at402_packet *packet = &item->packet;
+	at402_status status;
+
+	status = at402_packet_open(packet, item->bytes, item->length, item->protocol,
+							   item->logged_in ? AT402_SENDER_LOGGED_IN : AT402_SENDER_IN_PACKET);
+	item->fate = AT402_FATE_ROWS;
+	if (status != AT402_OK)
+	{
+		quarantine(item, status == AT402_NO_REPORTS ? "no_reports" : "undecodable",
+				   psprintf("%s: %s", at402_status_text(status),
+							at402_problem_detail(&packet->problem)));
+		if (item->logged_in && imei_valid(item->login_imei))
+			set_imei(item, item->login_imei);
+		else if (!item->logged_in && imei_valid(packet->imei))
+			set_imei(item, packet->imei);
+	}
+	else if (packet->has_imei && !imei_valid(packet->imei))
+		quarantine(item, "impossible_imei", psprintf("packet with IMEI \"%s\"", packet->imei));
+	else if (item->logged_in && !imei_valid(item->login_imei))
+		quarantine(item, "impossible_imei",
+				   psprintf("packet after a login with IMEI \"%s\"", item->login_imei));
+	else if (packet->has_imei && item->logged_in &&
+			 strcmp(packet->imei, item->login_imei) != 0)
+	{
+		set_imei(item, item->login_imei);
+		quarantine(item, "other_imei", psprintf("packet with IMEI \"%s\" after the login of \"%s\"",
+												packet->imei, item->login_imei));
+	}
+	else if (packet->has_imei)
+		set_imei(item, packet->imei);
+	else if (item->logged_in)
+		set_imei(item, item->login_imei);
+	else
+	{
+		item->fate = AT402_FATE_REFUSED;
+		item->reason = "unknown_sender";
+	}
+}
+
+At402Item *
+at402_batch_add(At402Batch *batch, const At402Item *given)
+{
+	MemoryContext caller = MemoryContextSwitchTo(batch->context);
+	At402Item  *item = palloc(sizeof(At402Item));
+
+	*item = *given;
+	switch (item->kind)
+	{
+		case AT402_FRAME_LOGIN:
+			read_login(item);
+			break;
+		case AT402_FRAME_TEXT:
+			item->fate = AT402_FATE_TEXT;
+			if (imei_valid(item->login_imei))
+				set_imei(item, item->login_imei);
+			break;
+		case AT402_FRAME_PACKET:
+			read_packet(item);
+			break;
+	}
+	batch->items = lappend(batch->items, item);
+	MemoryContextSwitchTo(caller);
+	return item;
+}
+
+/* ---- reports ---- */
+
+/*
+ * CRC-32C over the report as sent, with the two status bits left out that
+ * change when a device sends the same report again: stored counts as set,
+ * more_queued as cleared.  Part of the key of at402.position: frozen for ever.
+ */
+static int32
+content_hash(const at402_report *report)
+{
+	const at402_part *part = &report->packet->variant->status;
+	uint32		status = report->status;
+	uint8_t		sent[4];
+	pg_crc32c	crc;
+
+	status |= 1U << AT402_STATUS_STORED;
+	status &= ~(1U << AT402_STATUS_MORE_QUEUED);
+	for (int i = 0; i < part->width; i++)
+		sent[i] = (uint8_t) (status >> 8 * (part->width - 1 - i));
+	INIT_CRC32C(crc);
+	COMP_CRC32C(crc, report->bytes, part->offset);
+	COMP_CRC32C(crc, sent, part->width);
+	COMP_CRC32C(crc, report->bytes + part->offset + part->width,
+				report->length - part->offset - part->width);
+	FIN_CRC32C(crc);
+	return (int32) crc;
+}
+
+static void
+visit_point(void *context, at402_event event, const at402_field_def *field,
+			const at402_value *value)
+{
+	At402Report *r = context;
+	double		degrees = (double) value->raw * field->num / field->den;
+
+	if (strcmp(field->name, "latitude_deg") == 0)
+	{
+		r->latitude = degrees;
+		r->has_point = true;
+	}
+	else if (strcmp(field->name, "longitude_deg") == 0)
+		r->longitude = degrees;
+}
+
+/* Where the values of a module go; those that stay raw all to one table. */
+static uint32
+module_homes(const at402_module *module)
+{
+	return module->raw ? AT402_HOME_MODULE : module->def->home;
+}
+
+static At402Report *
+make_report(At402Item *item, const at402_report *report)
+{
+	At402Report *r = palloc0(sizeof(At402Report));
+	at402_module module = {0};
+
+	r->item = item;
+	r->report = *report;
+	r->report.packet = &item->packet;
+	r->time = at402_time(report->time);
+	r->content_hash = content_hash(report);
+	r->is_new = true;
+	while (at402_module_next(&r->report, &module))
+	{
+		uint32		homes = module_homes(&module);
+
+		r->homes |= homes;
+		if ((homes & AT402_HOME_POSITION) && !r->has_point)
+			at402_module_visit(&module, visit_point, r);
+	}
+	return r;
+}
+
+static int
+compare_reports(const void *a, const void *b)
+{
+	const At402Report *x = *(At402Report *const *) a;
+	const At402Report *y = *(At402Report *const *) b;
+
+	if (x->item->device_id != y->item->device_id)
+		return x->item->device_id < y->item->device_id ? -1 : 1;
+	if (x->time != y->time)
+		return x->time < y->time ? -1 : 1;
+	if (x->report.seq != y->report.seq)
+		return x->report.seq < y->report.seq ? -1 : 1;
+	if (x->content_hash != y->content_hash)
+		return x->content_hash < y->content_hash ? -1 : 1;
+	return 0;
+}
+
+void
+at402_batch_collect(At402Batch *batch)
+{
+	MemoryContext caller = MemoryContextSwitchTo(batch->context);
+	List	   *list = NIL;
+	ListCell   *lc;
+	int			n = 0;
+
+	foreach(lc, batch->items)
+	{
+		At402Item  *item = lfirst(lc);
+		at402_report report = {0};
+
+		if (item->fate != AT402_FATE_ROWS)
+			continue;
+		while (at402_report_next(&item->packet, &report))
+		{
+			list = lappend(list, make_report(item, &report));
+			batch->any_stored_flag |= report.status >> AT402_STATUS_STORED & 1;
+		}
+	}
+	batch->reports_seen = list_length(list);
+	batch->reports = palloc(sizeof(At402Report *) * (list_length(list) + 1));
+	foreach(lc, list)
+		batch->reports[n++] = lfirst(lc);
+	qsort(batch->reports, n, sizeof(At402Report *), compare_reports);
+	for (int i = 0; i < n; i++)
+	{
+		if (i > 0 && compare_reports(&batch->reports[i],
+									 &batch->reports[batch->report_count - 1]) == 0)
+			batch->duplicates++;
+		else
+			batch->reports[batch->report_count++] = batch->reports[i];
+	}
+	MemoryContextSwitchTo(caller);
+}

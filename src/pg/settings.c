@@ -1,0 +1,179 @@
+/*
+ * settings.c - the settings at402.* of postgresql.conf
+ *
+ * All in one place, each with unit, range and default.  They exist as soon as
+ * the library is loaded; those that only the listener reads can be set in
+ * postgresql.conf alone, those that shape what is stored by anyone for his own
+ * session, since at402_ingest() reads them too.
+ */
+#include "postgres.h"
+
+#include <limits.h>
+
+#include "miscadmin.h"
+#include "utils/guc.h"
+
+#include "pg/settings.h"
+
+char	   *at402_database;
+char	   *at402_role;
+char	   *at402_listen_addresses;
+int			at402_port;
+bool		at402_tcp;
+bool		at402_udp;
+int			at402_workers;
+int			at402_max_connections;
+int			at402_max_connections_per_address;
+int			at402_idle_timeout;
+int			at402_login_timeout;
+int			at402_batch_delay;
+int			at402_batch_reports;
+int			at402_receive_buffers;
+int			at402_report_timeout;
+int			at402_unknown_devices;
+int			at402_register_limit;
+bool		at402_store_frames;
+bool		at402_routine_events;
+int			at402_future_limit;
+int			at402_maintain_interval;
+
+/* Read by the functions of sql/60-maintain.sql. */
+static char *partition_interval;
+static int	partitions_ahead;
+static char *retention;
+
+static const char *const retained_tables[] = {"position", "event", "io", "motion", "can",
+	"can_frame", "ble", "module", "frame", "quarantine"};
+static char *retention_of[lengthof(retained_tables)];
+
+static const struct config_enum_entry unknown_devices_options[] = {
+	{"register", AT402_REGISTER, false},
+	{"quarantine", AT402_QUARANTINE, false},
+	{"ignore", AT402_IGNORE, false},
+	{NULL, 0, false},
+};
+
+static void
+define_int(const char *name, const char *description, int *variable, int boot, int min, int max,
+		   GucContext context, int flags)
+{
+	DefineCustomIntVariable(name, description, NULL, variable, boot, min, max, context, flags,
+							NULL, NULL, NULL);
+}
+
+static void
+define_bool(const char *name, const char *description, bool *variable, bool boot,
+			GucContext context)
+{
+	DefineCustomBoolVariable(name, description, NULL, variable, boot, context, 0, NULL, NULL,
+							 NULL);
+}
+
+static void
+define_string(const char *name, const char *description, char **variable, const char *boot,
+			  GucContext context, int flags)
+{
+	DefineCustomStringVariable(name, description, NULL, variable, boot, context, flags, NULL,
+							   NULL, NULL);
+}
+
+static void
+define_listener_settings(void)
+{
+	/* where the library is loaded later, there is no listener to fix them for */
+	GucContext	at_start = process_shared_preload_libraries_in_progress ? PGC_POSTMASTER
+																		: PGC_SIGHUP;
+
+	define_string("at402.database", "Database that the listener stores into; empty: no listener.",
+				  &at402_database, "", at_start, 0);
+	define_string("at402.role", "Login role that the listener works as; it owns the tables.",
+				  &at402_role, "at402", at_start, 0);
+	define_string("at402.listen_addresses",
+				  "Addresses to listen on for trackers: * for all, or a list separated by commas.",
+				  &at402_listen_addresses, "localhost", PGC_SIGHUP, GUC_LIST_INPUT);
+	define_int("at402.port",
+			   "Port for trackers, TCP and UDP; 0: a free one, shown in at402_stat_listener.",
+			   &at402_port, 8888, 0, 65535, PGC_SIGHUP, 0);
+	define_bool("at402.tcp", "Listens on TCP.", &at402_tcp, true, PGC_SIGHUP);
+	define_bool("at402.udp", "Listens on UDP.", &at402_udp, true, PGC_SIGHUP);
+	define_int("at402.workers", "Number of listeners that share the port.", &at402_workers, 1, 1,
+			   64, at_start, 0);
+	define_int("at402.max_connections",
+			   "Largest number of open TCP connections of trackers to each listener.",
+			   &at402_max_connections, 1000, 1, 100000, at_start, 0);
+	define_int("at402.max_connections_per_address",
+			   "Largest number of open TCP connections from one address; 0: no limit.",
+			   &at402_max_connections_per_address, 0, 0, 100000, PGC_SIGHUP, 0);
+	define_int("at402.idle_timeout",
+			   "Closes a connection after this time without a frame; 0: never.",
+			   &at402_idle_timeout, 2 * SECS_PER_HOUR, 0, INT_MAX / 1000, PGC_SIGHUP, GUC_UNIT_S);
+	define_int("at402.login_timeout",
+			   "Closes a connection whose first frame, or any frame begun, is not complete after "
+			   "this time; 0: never.",
+			   &at402_login_timeout, 60, 0, INT_MAX / 1000, PGC_SIGHUP, GUC_UNIT_S);
+	define_int("at402.batch_delay",
+			   "Longest time that a report waits for others to be stored with.",
+			   &at402_batch_delay, 5, 0, 10000, PGC_SIGHUP, GUC_UNIT_MS);
+	define_int("at402.batch_reports", "Stores as soon as this many reports wait.",
+			   &at402_batch_reports, 500, 1, 100000, PGC_SIGHUP, 0);
+	define_int("at402.receive_buffers",
+			   "Memory of each listener for frames that are not complete.",
+			   &at402_receive_buffers, 16 * 1024, 64, 1024 * 1024, PGC_SIGHUP, GUC_UNIT_KB);
+	define_int("at402.report_timeout",
+			   "Longest time that storing a batch may take; 0: no limit.",
+			   &at402_report_timeout, 60 * 1000, 0, INT_MAX, PGC_SIGHUP, GUC_UNIT_MS);
+}
+
+static void
+define_storing_settings(void)
+{
+	DefineCustomEnumVariable("at402.unknown_devices",
+							 "What happens to reports of a device that is not in at402.device: "
+							 "register it, quarantine or ignore them.",
+							 NULL, &at402_unknown_devices, AT402_REGISTER, unknown_devices_options,
+							 PGC_USERSET, 0, NULL, NULL, NULL);
+	define_int("at402.register_limit",
+			   "Largest number of unknown devices that are registered in a minute; -1: no limit.",
+			   &at402_register_limit, -1, -1, INT_MAX, PGC_USERSET, 0);
+	define_bool("at402.store_frames", "Keeps each frame as it came in at402.frame.",
+				&at402_store_frames, true, PGC_USERSET);
+	define_bool("at402.routine_events",
+				"Makes rows in at402.event for time_interval, distance and heading_change too.",
+				&at402_routine_events, false, PGC_USERSET);
+	define_int("at402.future_limit",
+			   "Marks reports whose clock is ahead by more than this as time_suspect.",
+			   &at402_future_limit, SECS_PER_DAY, 0, INT_MAX, PGC_USERSET, GUC_UNIT_S);
+}
+
+static void
+define_maintenance_settings(void)
+{
+	define_string("at402.partition_interval",
+				  "Length of a partition, an interval from 1 hour to 1 month; empty: partitions "
+				  "are made by others.",
+				  &partition_interval, "1 day", PGC_USERSET, 0);
+	define_int("at402.partitions_ahead", "Number of partitions made ahead of time.",
+			   &partitions_ahead, 3, 1, 1000, PGC_USERSET, 0);
+	define_string("at402.retention",
+				  "Keeps rows for this interval; empty: for ever.",
+				  &retention, "", PGC_USERSET, 0);
+	for (int i = 0; i < lengthof(retained_tables); i++)
+		define_string(psprintf("at402.retention_%s", retained_tables[i]),
+					  psprintf("Keeps rows of at402.%s for this interval; empty: as "
+							   "at402.retention.",
+							   retained_tables[i]),
+					  &retention_of[i], "", PGC_USERSET, 0);
+	define_int("at402.maintain_interval",
+			   "Time between two runs of the maintenance worker; 0: it does not run.",
+			   &at402_maintain_interval, 10 * SECS_PER_MINUTE, 0, INT_MAX / 1000, PGC_SIGHUP,
+			   GUC_UNIT_S);
+}
+
+void
+at402_define_settings(void)
+{
+	define_listener_settings();
+	define_storing_settings();
+	define_maintenance_settings();
+	MarkGUCPrefixReserved("at402");
+}
