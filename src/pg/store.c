@@ -23,8 +23,6 @@
 #include "catalog/pg_type.h"
 #include "commands/extension.h"
 #include "executor/spi.h"
-#include "miscadmin.h"
-#include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
@@ -71,6 +69,7 @@ typedef enum At402Statement
 	SIM_CARDS,
 	STATE,
 	PRESENCE,
+	RESTART,
 	FRAMES,
 	QUARANTINE,
 	STATEMENT_COUNT
@@ -208,6 +207,11 @@ static const char *const statements[STATEMENT_COUNT] = {
 		"    listener = EXCLUDED.listener, last_seen = greatest(s.last_seen, EXCLUDED.last_seen)) "
 		"INSERT INTO " SCHEMA ".event (" KEY ", n, kind) "
 		"SELECT device_id, at, -1, 0, 0, CASE WHEN connected THEN 'online' ELSE 'offline' END FROM p",
+	[RESTART] =
+		"WITH gone AS (UPDATE " SCHEMA ".device_state SET connected = false, listener = NULL "
+		"  WHERE connected AND listener = $2 RETURNING device_id) "
+		"INSERT INTO " SCHEMA ".event (" KEY ", n, kind) "
+		"SELECT device_id, now(), -1, 0, 0, 'offline' FROM gone",
 	[FRAMES] =
 		"INSERT INTO " SCHEMA ".frame (received_at, device_id, protocol, transport, peer, frame) "
 		"SELECT received_at, device_id, protocol, transport, peer::inet, frame "
@@ -225,8 +229,8 @@ static SPIPlanPtr plans[STATEMENT_COUNT];
 static Oid	planned_schema;		/* that the plans were made for */
 static Oid	planned_postgis;
 
-static Oid
-extension_schema(Oid extension)
+Oid
+at402_extension_schema(const char *name)
 {
 	Relation	rel = table_open(ExtensionRelationId, AccessShareLock);
 	ScanKeyData key;
@@ -234,14 +238,18 @@ extension_schema(Oid extension)
 	HeapTuple	tuple;
 	Oid			schema = InvalidOid;
 
-	ScanKeyInit(&key, Anum_pg_extension_oid, BTEqualStrategyNumber, F_OIDEQ,
-				ObjectIdGetDatum(extension));
-	scan = systable_beginscan(rel, ExtensionOidIndexId, true, NULL, 1, &key);
+	ScanKeyInit(&key, Anum_pg_extension_extname, BTEqualStrategyNumber, F_NAMEEQ,
+				CStringGetDatum(name));
+	scan = systable_beginscan(rel, ExtensionNameIndexId, true, NULL, 1, &key);
 	tuple = systable_getnext(scan);
 	if (HeapTupleIsValid(tuple))
 		schema = ((Form_pg_extension) GETSTRUCT(tuple))->extnamespace;
 	systable_endscan(scan);
 	table_close(rel, AccessShareLock);
+	if (!OidIsValid(schema))
+		ereport(ERROR, errcode(ERRCODE_UNDEFINED_OBJECT),
+				errmsg("extension \"%s\" does not exist", name),
+				errhint("CREATE EXTENSION at402 CASCADE;"));
 	return schema;
 }
 
@@ -249,8 +257,8 @@ extension_schema(Oid extension)
 static void
 find_schemas(void)
 {
-	Oid			schema = extension_schema(get_extension_oid("at402", false));
-	Oid			postgis = extension_schema(get_extension_oid("postgis", false));
+	Oid			schema = at402_extension_schema("at402");
+	Oid			postgis = at402_extension_schema("postgis");
 
 	if (schema == planned_schema && postgis == planned_postgis)
 		return;
@@ -567,10 +575,10 @@ at402_missing(const char **hint)
 	}
 	SPI_connect();
 	if (SPI_execute("SELECT CASE WHEN to_regclass('at402.position') IS NULL THEN 0 "
-					"WHEN NOT has_schema_privilege('at402', 'USAGE') THEN 2 "
+					"WHEN NOT has_schema_privilege(to_regnamespace('at402'), 'USAGE') THEN 2 "
 					"WHEN NOT (SELECT bool_and(has_table_privilege(c.oid, 'INSERT') "
 					"  AND has_table_privilege(c.oid, 'SELECT')) FROM pg_class c "
-					"  WHERE c.relnamespace = 'at402'::regnamespace AND c.relname IN "
+					"  WHERE c.relnamespace = to_regnamespace('at402') AND c.relname IN "
 					"  ('device', 'device_state', 'position', 'event', 'io', 'motion', 'can', "
 					"   'can_frame', 'ble', 'module', 'frame', 'quarantine')) THEN 2 "
 					"ELSE 1 END",
@@ -805,4 +813,16 @@ at402_store_batch(At402Batch *batch)
 		/* who is connected is not worth a report */
 		ereport(LOG, errmsg("could not store which trackers are connected: %s", error->message));
 	MemoryContextSwitchTo(caller);
+}
+
+void
+at402_store_restart(int listener)
+{
+	At402Batch *batch = at402_batch_create();
+
+	find_schemas();
+	SPI_connect();
+	run(batch, RESTART, listener);
+	SPI_finish();
+	at402_batch_destroy(batch);
 }

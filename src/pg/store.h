@@ -16,9 +16,18 @@
 extern void at402_store_batch(At402Batch *batch);
 
 /*
+ * A listener begins: the trackers that were connected to the one before it are
+ * not any more.
+ */
+extern void at402_store_restart(int listener);
+
+/*
  * What is missing for storing, as a sentence, and in *hint the statement that
  * mends it; NULL: nothing.  Needs a transaction.
  */
 extern const char *at402_missing(const char **hint);
+
+/* Schema of an extension's objects; ERROR 42704 when it does not exist. */
+extern Oid	at402_extension_schema(const char *name);
 
 #endif							/* AT402_STORE_H */

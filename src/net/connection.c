@@ -1,0 +1,527 @@
+/*
+ * connection.c - one TCP connection, from accept to close
+ *
+ *     open ---> closing ---> freed ---> free
+ *
+ * open: is read, frames are offered.  closing, after the peer's end of stream,
+ * bytes that cannot be followed, lack of memory, or the driver's word: not read
+ * any more, but frames that were taken keep their answers due.  freed, when
+ * the last of them was sent or forgotten (or the peer is gone): its place is
+ * used again when the turn is over.
+ *
+ * All connections share one receive buffer.  Bytes that cannot be handed on yet
+ * go to a buffer of exactly their size: memory follows what a peer has sent,
+ * not what the length in a header promises, and a silent connection has none.
+ *
+ * What the slot shows (sender, peer, counts) is kept there and only there.
+ */
+#include "net/internal.h"
+
+#include <errno.h>
+#include <netinet/tcp.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+/* ---- its place, and its slot ---- */
+
+static int
+index_of(const at402_net *net, const at402_connection *c)
+{
+	return (int) (c - net->connections);
+}
+
+static at402_net_slot *
+slot_of(const at402_net *net, const at402_connection *c)
+{
+	return &net->slots[index_of(net, c)];
+}
+
+static at402_ticket
+ticket_of(const at402_net *net, const at402_connection *c)
+{
+	return at402_ticket_make(AT402_TICKET_CONNECTION, c->generation, index_of(net, c));
+}
+
+at402_connection *
+at402_connection_find(at402_net *net, at402_ticket ticket)
+{
+	uint32_t	index = at402_ticket_index(ticket);
+	at402_connection *c;
+
+	if (at402_ticket_kind_of(ticket) != AT402_TICKET_CONNECTION || index >= (uint32_t) net->used)
+		return NULL;
+	c = &net->connections[index];
+	return c->fd >= 0 && ticket_of(net, c) == ticket ? c : NULL;
+}
+
+/* Odd even where a process that died within a change left the number odd. */
+static void
+slot_change(at402_net_slot *slot)
+{
+	uint32_t	change = atomic_load_explicit(&slot->change, memory_order_relaxed);
+
+	atomic_store_explicit(&slot->change, change | 1, memory_order_relaxed);
+	atomic_thread_fence(memory_order_release);
+}
+
+static void
+slot_changed(at402_net_slot *slot)
+{
+	uint32_t	change = atomic_load_explicit(&slot->change, memory_order_relaxed);
+
+	atomic_store_explicit(&slot->change, change + 1, memory_order_release);
+}
+
+void
+at402_slot_clear(at402_net_slot *slot)
+{
+	slot_change(slot);
+	slot->in_use = false;
+	slot_changed(slot);
+}
+
+static int64_t
+unix_us(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_REALTIME, &now);
+	return (int64_t) now.tv_sec * 1000000 + now.tv_nsec / 1000;
+}
+
+/* ---- its timer ---- */
+
+/* While its frames wait for the driver, silence is not the peer's fault. */
+int64_t
+at402_connection_deadline(const at402_net *net, const at402_connection *c)
+{
+	const at402_net_limits *limits = &net->limits;
+	int64_t		deadline = AT402_NEVER;
+
+	if (c->due > 0 || c->waiting)
+		return AT402_NEVER;
+	if (limits->idle_timeout_ms > 0 && !c->closing)
+		deadline = c->since_ms + limits->idle_timeout_ms;
+	if (limits->login_timeout_ms > 0 && c->begun_ms > 0 &&
+		c->begun_ms + limits->login_timeout_ms < deadline)
+		deadline = c->begun_ms + limits->login_timeout_ms;
+	return deadline;
+}
+
+static void
+note_deadline(at402_net *net, const at402_connection *c)
+{
+	int64_t		deadline = at402_connection_deadline(net, c);
+
+	if (deadline < net->next_scan_ms)
+		net->next_scan_ms = deadline;
+}
+
+/* ---- beginning ---- */
+
+static bool
+may_connect(const at402_net *net, const struct in6_addr *address)
+{
+	int			same = 0;
+
+	if (TAILQ_EMPTY(&net->free) && net->used == net->max_connections)
+		return false;
+	if (net->limits.max_per_address <= 0)
+		return true;
+	for (int i = 0; i < net->used; i++)
+		same += memcmp(&net->addresses[i], address, sizeof(*address)) == 0;
+	return same < net->limits.max_per_address;
+}
+
+static void
+start(at402_net *net, int fd, const at402_address *peer)
+{
+	const int	on = 1;
+	struct in6_addr address = at402_address_v6(peer);
+	at402_connection *c;
+	at402_net_slot *slot;
+	uint32_t	generation;
+
+	if (!may_connect(net, &address))
+	{
+		close(fd);
+		at402_count(&net->counters->refused, 1);
+		return;
+	}
+
+	c = TAILQ_FIRST(&net->free);
+	if (c != NULL)
+		TAILQ_REMOVE(&net->free, c, todo_link);
+	else
+		c = &net->connections[net->used++];
+	generation = c->generation;
+	*c = (at402_connection) {.fd = fd, .generation = generation, .interest = AT402_POLL_READ};
+	c->begun_ms = c->since_ms = at402_now_ms();
+	net->addresses[index_of(net, c)] = address;
+
+	slot = slot_of(net, c);
+	slot_change(slot);
+	slot->in_use = true;
+	slot->imei[0] = '\0';
+	slot->protocol = '\0';
+	at402_address_text(peer, slot->peer, &slot->peer_port);
+	slot->connected_at = unix_us();
+	slot->last_frame_at = 0;
+	slot->frames = slot->answers = slot->bytes = 0;
+	slot_changed(slot);
+	at402_count(&net->counters->connections, 1);
+
+	/* An answer must not wait for a full segment; both calls are only advice */
+	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+	setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on));
+	if (!at402_poller_add(net->poller, fd, c->interest, ticket_of(net, c)))
+	{
+		at402_count(&net->counters->refused, 1);
+		at402_connection_free(net, c);
+		return;
+	}
+	at402_count(&net->counters->accepted, 1);
+	note_deadline(net, c);
+}
+
+void
+at402_connection_accept(at402_net *net, at402_socket *socket)
+{
+	for (int i = 0; i < AT402_ACCEPTS; i++)
+	{
+		at402_address peer;
+		socklen_t	size = sizeof(peer);
+		int			fd = accept4(socket->fd, &peer.any, &size, SOCK_NONBLOCK | SOCK_CLOEXEC);
+
+		if (fd >= 0)
+			start(net, fd, &peer);
+		else if (errno == EAGAIN)
+			return;
+		else if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM)
+		{
+			/* the peer stays in the kernel's queue; trying on would only burn time */
+			at402_socket_rest(net, socket);
+			net->accept_again_ms = at402_now_ms() + AT402_ACCEPT_REST_MS;
+			return;
+		}
+		/* any other error is that of one connection, which is gone */
+	}
+}
+
+/* ---- bytes ---- */
+
+/*
+ * Keeps these bytes and no others for the next time.  They lie in the shared
+ * buffer, or within the connection's own.  False: no memory, or more than all
+ * connections together may hold.
+ */
+static bool
+hold(at402_net *net, at402_connection *c, const uint8_t *bytes, size_t length)
+{
+	size_t		others = net->held - c->held;
+	uint8_t    *buffer;
+
+	if (length > c->held)
+	{
+		if (others + length > net->limits.max_buffered_bytes)
+			return false;
+		buffer = realloc(c->buffer, length);
+		if (buffer == NULL)
+			return false;
+		c->buffer = buffer;
+		memcpy(c->buffer, bytes, length);
+	}
+	else if (length > 0)
+	{
+		memmove(c->buffer, bytes, length);
+		buffer = realloc(c->buffer, length);
+		if (buffer != NULL)
+			c->buffer = buffer;
+	}
+	else
+	{
+		free(c->buffer);
+		c->buffer = NULL;
+	}
+	c->held = (uint32_t) length;
+	net->held = others + length;
+	atomic_store_explicit(&net->counters->buffered_bytes, net->held, memory_order_relaxed);
+	return true;
+}
+
+/* Offers one good frame.  False: it was turned down. */
+static bool
+offer(at402_net *net, at402_connection *c, at402_arrival *arrival)
+{
+	at402_net_slot *slot = slot_of(net, c);
+
+	if (arrival->kind == AT402_FRAME_LOGIN)
+	{
+		arrival->logged_in = true;
+		at402_read_login(arrival);
+	}
+
+	c->due++;					/* the callback may decide at once */
+	if (!at402_offer(net, arrival))
+	{
+		c->due--;
+		return false;
+	}
+
+	if (arrival->kind == AT402_FRAME_LOGIN)
+	{
+		c->logged_in = true;
+		slot_change(slot);
+		memcpy(slot->imei, arrival->imei, sizeof(slot->imei));
+		slot->protocol = arrival->protocol;
+		slot_changed(slot);
+	}
+	return true;
+}
+
+/*
+ * Cuts frames off these bytes, the last received of which are new, offers
+ * them, and holds the rest.
+ */
+static void
+cut(at402_net *net, at402_connection *c, const uint8_t *bytes, size_t available, size_t received)
+{
+	at402_net_slot *slot = slot_of(net, c);
+	at402_arrival arrival = {.ticket = ticket_of(net, c),
+							 .logged_in = c->logged_in,
+							 .protocol = slot->protocol,
+							 .peer_port = slot->peer_port};
+	size_t		used = 0;
+	uint64_t	frames = 0;
+
+	memcpy(arrival.imei, slot->imei, sizeof(arrival.imei));
+	memcpy(arrival.peer, slot->peer, sizeof(arrival.peer));
+
+	while (used < available && !c->closing)
+	{
+		at402_frame frame;
+		at402_status status;
+		bool		after_cr = c->after_cr;
+
+		c->after_cr = false;
+		if (after_cr && bytes[used] == '\n')
+		{
+			used++;
+			continue;
+		}
+
+		status = at402_frame_scan(bytes + used, available - used, &frame);
+		if (status == AT402_INCOMPLETE)
+			break;
+		if (status == AT402_BAD_CRC)
+			at402_count(&net->counters->bad_crc, 1);
+		else if (status != AT402_OK)
+		{
+			at402_count(&net->counters->unknown_protocol, 1);
+			at402_connection_end(net, c);
+		}
+		else
+		{
+			arrival.bytes = bytes + used;
+			arrival.length = frame.length;
+			arrival.kind = frame.kind;
+			if (!offer(net, c, &arrival))
+			{
+				at402_connection_wait(net, c);
+				break;
+			}
+			frames++;
+			c->after_cr = frame.kind != AT402_FRAME_PACKET && used + frame.length == available &&
+				bytes[available - 1] == '\r';
+		}
+		used += frame.length;
+	}
+
+	if (frames > 0)
+	{
+		c->proven = true;
+		c->since_ms = at402_now_ms();
+	}
+	if (c->proven && !c->closing)
+	{
+		if (used == available)
+			c->begun_ms = 0;
+		else if (used > 0 || c->begun_ms == 0)
+			c->begun_ms = at402_now_ms();
+	}
+
+	slot_change(slot);
+	slot->bytes += received;
+	slot->frames += frames;
+	if (frames > 0)
+		slot->last_frame_at = unix_us();
+	slot_changed(slot);
+
+	if (!c->closing && !hold(net, c, bytes + used, available - used))
+	{
+		at402_count(&net->counters->refused, 1);
+		at402_connection_end(net, c);
+	}
+	at402_connection_mark(net, c);
+}
+
+void
+at402_connection_read(at402_net *net, at402_connection *c)
+{
+	ssize_t		received;
+
+	if (c->held > 0)
+		memcpy(net->receive, c->buffer, c->held);
+	received = recv(c->fd, net->receive + c->held, AT402_RECEIVE_SIZE, 0);
+	if (received > 0)
+	{
+		at402_count(&net->counters->bytes, (uint64_t) received);
+		cut(net, c, net->receive, c->held + (size_t) received, (size_t) received);
+	}
+	else if (received == 0)
+		at402_connection_end(net, c);	/* half-closed perhaps: it may still listen */
+	else if (errno != EAGAIN && errno != EINTR)
+		at402_connection_free(net, c);
+}
+
+/* ---- waiting for room ---- */
+
+void
+at402_connection_wait(at402_net *net, at402_connection *c)
+{
+	if (c->waiting)
+		return;
+	c->waiting = true;
+	TAILQ_INSERT_TAIL(&net->waiting, c, wait_link);
+	at402_connection_mark(net, c);
+}
+
+static void
+stop_waiting(at402_net *net, at402_connection *c)
+{
+	if (!c->waiting)
+		return;
+	c->waiting = false;
+	TAILQ_REMOVE(&net->waiting, c, wait_link);
+}
+
+void
+at402_connection_go_on(at402_net *net, at402_connection *c)
+{
+	stop_waiting(net, c);
+	at402_connection_mark(net, c);
+	if (c->held > 0)
+		cut(net, c, c->buffer, c->held, 0);
+}
+
+/* ---- answers, and the end ---- */
+
+void
+at402_connection_mark(at402_net *net, at402_connection *c)
+{
+	if (c->marked)
+		return;
+	c->marked = true;
+	TAILQ_INSERT_TAIL(&net->todo, c, todo_link);
+}
+
+void
+at402_connection_end(at402_net *net, at402_connection *c)
+{
+	if (c->closing)
+		return;
+	c->closing = true;
+	c->begun_ms = at402_now_ms();
+	at402_connection_mark(net, c);
+}
+
+/* False: the peer is gone.  What the kernel does not take yet stays unsent. */
+static bool
+send_answers(at402_net *net, at402_connection *c)
+{
+	uint8_t		answers[256];
+	at402_net_slot *slot = slot_of(net, c);
+
+	memset(answers, AT402_ACK, sizeof(answers));
+	while (c->unsent > 0)
+	{
+		size_t		size = c->unsent < sizeof(answers) ? c->unsent : sizeof(answers);
+		ssize_t		sent = send(c->fd, answers, size, MSG_NOSIGNAL);
+
+		if (sent < 0)
+			return errno == EAGAIN || errno == EINTR;
+		c->unsent -= (uint32_t) sent;
+		at402_count(&net->counters->answers, (uint64_t) sent);
+		slot_change(slot);
+		slot->answers += (uint64_t) sent;
+		slot_changed(slot);
+	}
+	return true;
+}
+
+/*
+ * Closing with bytes unread makes the kernel send a reset, which may overtake
+ * the last answers.  That costs a repeat; lingering for every sender of noise
+ * would cost a place each.
+ */
+void
+at402_connection_settle(at402_net *net, at402_connection *c)
+{
+	uint8_t		interest = 0;
+
+	if (!send_answers(net, c))
+	{
+		at402_connection_free(net, c);
+		return;
+	}
+	if (c->closing)
+	{
+		stop_waiting(net, c);
+		hold(net, c, NULL, 0);
+		if (c->due == 0 && c->unsent == 0)
+		{
+			at402_connection_free(net, c);
+			return;
+		}
+	}
+
+	if (!c->closing && !c->waiting)
+		interest |= AT402_POLL_READ;
+	if (c->unsent > 0)
+		interest |= AT402_POLL_WRITE;
+	if (interest != c->interest)
+	{
+		if (!at402_poller_change(net->poller, c->fd, interest, ticket_of(net, c)))
+		{
+			at402_count(&net->counters->refused, 1);
+			at402_connection_free(net, c);
+			return;
+		}
+		c->interest = interest;
+	}
+	note_deadline(net, c);
+}
+
+void
+at402_connection_free(at402_net *net, at402_connection *c)
+{
+	at402_net_slot *slot = slot_of(net, c);
+	at402_ticket ticket = ticket_of(net, c);
+
+	close(c->fd);
+	c->fd = -1;
+	c->generation++;
+	at402_count(&net->counters->answers_lost, c->unsent);
+	atomic_fetch_sub_explicit(&net->counters->connections, 1, memory_order_relaxed);
+	stop_waiting(net, c);
+	hold(net, c, NULL, 0);
+	if (c->marked)
+		TAILQ_REMOVE(&net->todo, c, todo_link);
+	TAILQ_INSERT_TAIL(&net->freed, c, todo_link);
+	memset(&net->addresses[index_of(net, c)], 0, sizeof(net->addresses[0]));
+	at402_slot_clear(slot);
+	if (c->proven)
+		net->callbacks.gone(net->callbacks.context, ticket, slot->imei);
+}

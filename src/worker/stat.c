@@ -1,0 +1,313 @@
+/*
+ * stat.c - what at402_stat_listener and at402_stat_connection show
+ *
+ * Each listener has a part of shared memory that it alone writes, word by word
+ * and without locks, so that counting costs nothing and a reader never holds
+ * up a tracker.  A reset does not touch the counters: it remembers what they
+ * were, and the views subtract that.
+ */
+#include "postgres.h"
+
+#include "catalog/pg_authid.h"
+#include "funcapi.h"
+#include "miscadmin.h"
+#include "storage/ipc.h"
+#include "storage/lwlock.h"
+#include "storage/shmem.h"
+#include "utils/acl.h"
+#include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
+#include "utils/inet.h"
+#include "utils/timestamp.h"
+#include "utils/tuplestore.h"
+
+#include "pg/settings.h"
+#include "worker/worker.h"
+
+PG_FUNCTION_INFO_V1(at402_stat_listener_rows);
+PG_FUNCTION_INFO_V1(at402_stat_connection_rows);
+PG_FUNCTION_INFO_V1(at402_stat_reset);
+
+/* At402ListenerStat of all listeners, then the slots of all. */
+static At402ListenerStat *stats;
+
+static shmem_request_hook_type prev_shmem_request_hook;
+static shmem_startup_hook_type prev_shmem_startup_hook;
+
+static Size
+slots_offset(void)
+{
+	return MAXALIGN(mul_size(at402_workers, sizeof(At402ListenerStat)));
+}
+
+static Size
+shmem_size(void)
+{
+	return add_size(slots_offset(),
+					mul_size(mul_size(at402_workers, at402_max_connections),
+							 sizeof(at402_net_slot)));
+}
+
+static void
+request_shmem(void)
+{
+	if (prev_shmem_request_hook)
+		prev_shmem_request_hook();
+	RequestAddinShmemSpace(shmem_size());
+}
+
+static void
+startup_shmem(void)
+{
+	bool		found;
+
+	if (prev_shmem_startup_hook)
+		prev_shmem_startup_hook();
+	LWLockAcquire(AddinShmemInitLock, LW_EXCLUSIVE);
+	stats = ShmemInitStruct("at402", shmem_size(), &found);
+	if (!found)
+		memset(stats, 0, shmem_size());
+	LWLockRelease(AddinShmemInitLock);
+}
+
+void
+at402_stat_request(void)
+{
+	prev_shmem_request_hook = shmem_request_hook;
+	shmem_request_hook = request_shmem;
+	prev_shmem_startup_hook = shmem_startup_hook;
+	shmem_startup_hook = startup_shmem;
+}
+
+At402ListenerStat *
+at402_stat_of(int listener)
+{
+	return &stats[listener - 1];
+}
+
+at402_net_slot *
+at402_stat_slots(int listener)
+{
+	return (at402_net_slot *) ((char *) stats + slots_offset()) +
+		(Size) (listener - 1) * at402_max_connections;
+}
+
+/* ---- texts: written between two changes of a number ---- */
+
+static void
+begin_texts(At402ListenerStat *stat)
+{
+	atomic_fetch_add(&stat->text_change, 1);
+	atomic_thread_fence(memory_order_release);
+}
+
+static void
+end_texts(At402ListenerStat *stat)
+{
+	atomic_thread_fence(memory_order_release);
+	atomic_fetch_add(&stat->text_change, 1);
+}
+
+void
+at402_stat_set_address(At402ListenerStat *stat, const char *address)
+{
+	begin_texts(stat);
+	strlcpy(stat->address, address, sizeof(stat->address));
+	end_texts(stat);
+}
+
+void
+at402_stat_set_error(At402ListenerStat *stat, const char *message)
+{
+	begin_texts(stat);
+	strlcpy(stat->last_error, message, sizeof(stat->last_error));
+	stat->last_error_at = GetCurrentTimestamp();
+	end_texts(stat);
+}
+
+/*
+ * Copies what another process may be writing: tries again until the number is
+ * the same and even before and after.
+ */
+static void
+copy_consistent(void *to, const void *from, Size size, _Atomic uint32_t *change)
+{
+	for (;;)
+	{
+		uint32_t	before = atomic_load_explicit(change, memory_order_acquire);
+
+		memcpy(to, from, size);
+		atomic_thread_fence(memory_order_acquire);
+		if (before % 2 == 0 && before == atomic_load_explicit(change, memory_order_relaxed))
+			return;
+		CHECK_FOR_INTERRUPTS();
+	}
+}
+
+/* ---- views ---- */
+
+static const char *
+state_text(int state)
+{
+	switch ((At402State) state)
+	{
+		case AT402_WAITING:
+			return "waiting";
+		case AT402_LISTENING:
+			return "listening";
+		case AT402_RETRYING:
+			return "retrying";
+		case AT402_STOPPED:
+			break;
+	}
+	return "stopped";
+}
+
+static Datum
+text_or_null(const char *string, bool *null)
+{
+	*null = string[0] == '\0';
+	return *null ? (Datum) 0 : CStringGetTextDatum(string);
+}
+
+static Datum
+timestamp_or_null(int64 at, bool *null)
+{
+	*null = at == 0;
+	return TimestampTzGetDatum(at);
+}
+
+/*
+ * at402_stat_listener_rows() -> one row a listener; none when the library is
+ * not preloaded.
+ */
+Datum
+at402_stat_listener_rows(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
+
+	InitMaterializedSRF(fcinfo, 0);
+	for (int n = 1; stats != NULL && n <= at402_workers; n++)
+	{
+		At402ListenerStat *live = at402_stat_of(n);
+		At402ListenerStat s;
+		Datum		values[34];
+		bool		nulls[34] = {0};
+		int			i = 0;
+		int			pid = live->pid;
+
+		copy_consistent(&s, live, sizeof(s), &live->text_change);
+		values[i++] = Int32GetDatum(n);
+		nulls[i] = pid == 0;
+		values[i++] = Int32GetDatum(pid);
+		values[i++] = CStringGetTextDatum(state_text(pid == 0 ? AT402_STOPPED : s.state));
+		values[i] = text_or_null(s.address, &nulls[i]);
+		i++;
+		nulls[i] = s.port == 0;
+		values[i++] = Int32GetDatum(s.port);
+		values[i] = timestamp_or_null(s.started_at, &nulls[i]);
+		i++;
+#define COUNTER(part, name) values[i++] = Int64GetDatum((int64) (s.part.name - s.part##_base.name))
+		values[i++] = Int64GetDatum((int64) s.net.connections);
+		COUNTER(net, accepted);
+		COUNTER(net, refused);
+		COUNTER(net, bytes);
+		COUNTER(net, frames);
+		COUNTER(net, datagrams);
+		COUNTER(net, datagrams_lost);
+		COUNTER(net, bad_crc);
+		COUNTER(net, unknown_protocol);
+		COUNTER(net, timeouts);
+		COUNTER(net, answers);
+		COUNTER(net, answers_lost);
+		values[i++] = Int64GetDatum((int64) s.net.buffered_bytes);
+		COUNTER(store, reports);
+		COUNTER(store, inserted);
+		COUNTER(store, duplicates);
+		COUNTER(store, quarantined);
+		COUNTER(store, unknown_sender);
+		COUNTER(store, ignored);
+		COUNTER(store, over_limit);
+		COUNTER(store, batches);
+		COUNTER(store, failed_batches);
+		{
+			uint64		frames = s.store.answered - s.store_base.answered;
+			uint64		us = s.store.latency_us - s.store_base.latency_us;
+
+			nulls[i] = frames == 0;
+			values[i++] = Float8GetDatum(frames == 0 ? 0 : us / 1000.0 / frames);
+			nulls[i] = frames == 0;
+			values[i++] = Float8GetDatum(s.latency_max_us / 1000.0);
+		}
+		values[i] = text_or_null(s.last_error, &nulls[i]);
+		i++;
+		values[i] = timestamp_or_null(s.last_error_at, &nulls[i]);
+		i++;
+		Assert(i == rsinfo->setDesc->natts);
+		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
+	}
+	return (Datum) 0;
+}
+
+static TimestampTz
+from_unix_us(int64 us)
+{
+	return us - (POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * (int64) USECS_PER_DAY;
+}
+
+/*
+ * at402_stat_connection_rows() -> one row an open TCP connection.  Who is
+ * connected is shown to members of pg_read_all_stats only.
+ */
+Datum
+at402_stat_connection_rows(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
+	bool		may_see = has_privs_of_role(GetUserId(), ROLE_PG_READ_ALL_STATS);
+
+	InitMaterializedSRF(fcinfo, 0);
+	for (int n = 1; stats != NULL && n <= at402_workers; n++)
+		for (int i = 0; i < at402_max_connections && at402_stat_of(n)->pid != 0; i++)
+		{
+			at402_net_slot *live = &at402_stat_slots(n)[i];
+			at402_net_slot s;
+			Datum		values[10];
+			bool		nulls[10] = {0};
+
+			if (!live->in_use)
+				continue;
+			copy_consistent(&s, live, sizeof(s), &live->change);
+			if (!s.in_use)
+				continue;
+			values[0] = Int32GetDatum(n);
+			values[1] = text_or_null(may_see ? s.imei : "", &nulls[1]);
+			values[2] = text_or_null((char[]) {s.protocol, '\0'}, &nulls[2]);
+			nulls[3] = nulls[4] = !may_see;
+			if (may_see)
+				values[3] = DirectFunctionCall1(inet_in, CStringGetDatum(s.peer));
+			values[4] = Int32GetDatum(s.peer_port);
+			values[5] = TimestampTzGetDatum(from_unix_us(s.connected_at));
+			nulls[6] = s.last_frame_at == 0;
+			values[6] = TimestampTzGetDatum(from_unix_us(s.last_frame_at));
+			values[7] = Int64GetDatum((int64) s.frames);
+			values[8] = Int64GetDatum((int64) s.answers);
+			values[9] = Int64GetDatum((int64) s.bytes);
+			tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
+		}
+	return (Datum) 0;
+}
+
+/* Begins to count anew.  The counters go on; what they are now is remembered. */
+Datum
+at402_stat_reset(PG_FUNCTION_ARGS)
+{
+	for (int n = 1; stats != NULL && n <= at402_workers; n++)
+	{
+		At402ListenerStat *s = at402_stat_of(n);
+
+		memcpy(&s->net_base, &s->net, sizeof(s->net));
+		memcpy(&s->store_base, &s->store, sizeof(s->store));
+		s->latency_reset = true;
+	}
+	PG_RETURN_VOID();
+}

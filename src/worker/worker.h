@@ -1,0 +1,93 @@
+/*
+ * worker.h - the background workers and the statistics that they publish
+ */
+#ifndef AT402_WORKER_H
+#define AT402_WORKER_H
+
+#include <stdatomic.h>
+
+#include "datatype/timestamp.h"
+#include "postmaster/bgworker.h"
+
+#include "net/net.h"
+
+#define AT402_TEXT_SIZE 256
+
+/* Counted while storing; the worker is the only writer. */
+typedef struct At402StoreCounters
+{
+	_Atomic uint64_t reports;
+	_Atomic uint64_t inserted;
+	_Atomic uint64_t duplicates;
+	_Atomic uint64_t quarantined;
+	_Atomic uint64_t unknown_sender;	/* packets that nobody knows the sender of */
+	_Atomic uint64_t ignored;	/* frames of unknown devices, by setting */
+	_Atomic uint64_t over_limit;	/* frames of strangers past at402.register_limit */
+	_Atomic uint64_t batches;
+	_Atomic uint64_t failed_batches;
+	_Atomic uint64_t answered;	/* frames */
+	_Atomic uint64_t latency_us;	/* sum, from frame complete to answer */
+} At402StoreCounters;
+
+typedef enum At402State
+{
+	AT402_STOPPED,
+	AT402_WAITING,				/* for extension, tables or a port */
+	AT402_LISTENING,
+	AT402_RETRYING				/* the last batch could not be stored */
+} At402State;
+
+/* What a listener publishes in shared memory. */
+typedef struct At402ListenerStat
+{
+	_Atomic int pid;			/* 0: not running */
+	_Atomic int state;			/* At402State */
+	_Atomic int port;
+	_Atomic int64_t started_at;
+	_Atomic uint64_t latency_max_us;	/* of one frame, since the last reset */
+	_Atomic bool latency_reset; /* asks the owner to begin anew */
+	at402_net_counters net;
+	At402StoreCounters store;
+	at402_net_counters net_base;	/* what they were at the last reset */
+	At402StoreCounters store_base;
+	_Atomic uint32_t text_change;	/* odd while the texts are written */
+	char		address[AT402_TEXT_SIZE];
+	char		last_error[AT402_TEXT_SIZE];
+	int64_t		last_error_at;
+} At402ListenerStat;
+
+/* stat.c */
+extern void at402_stat_request(void);
+extern At402ListenerStat *at402_stat_of(int listener);	/* 1, 2, ... */
+extern at402_net_slot *at402_stat_slots(int listener);
+extern void at402_stat_set_address(At402ListenerStat *stat, const char *address);
+extern void at402_stat_set_error(At402ListenerStat *stat, const char *message);
+
+/* The owner's way to count: no lock is needed, only whole words. */
+static inline void
+at402_count(_Atomic uint64_t *counter, uint64_t n)
+{
+	atomic_store_explicit(counter, atomic_load_explicit(counter, memory_order_relaxed) + n,
+						  memory_order_relaxed);
+}
+
+/* common.c */
+extern void at402_worker_start(void);
+
+/*
+ * Due in every turn: without it, DROP DATABASE waits for us in all databases.
+ * True when the settings were read again.
+ */
+extern bool at402_worker_interrupts(void);
+
+/*
+ * Is everything there to store into?  Says once in the log what is missing
+ * and how to mend it.  *missing remembers what was said; "" at first.
+ */
+extern bool at402_worker_ready(char *missing, size_t size);
+
+/* listener.c, maintain.c */
+extern PGDLLEXPORT void at402_listener_main(Datum number) pg_attribute_noreturn();
+extern PGDLLEXPORT void at402_maintain_main(Datum unused) pg_attribute_noreturn();
+
+#endif							/* AT402_WORKER_H */
