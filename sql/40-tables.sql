@@ -301,9 +301,11 @@ BEGIN
 			RAISE EXCEPTION '% is a %', t.name, t.kind
 				USING ERRCODE = 'wrong_object_type',
 					DETAIL = format('at402_create_tables(partitioned => %s) needs a %s there.',
-									partitioned, wanted),
-					HINT = format('Rename it; or call at402_create_tables(partitioned => %s), '
-								  'if that is what made it.', NOT partitioned);
+									partitioned::text, wanted),
+					HINT = CASE WHEN t.range_column IS NOT NULL AND t.kind LIKE '%table%'
+						THEN format('Call at402_create_tables(partitioned => %s), or rename it.',
+									(NOT partitioned)::text)
+						ELSE 'Rename it, or move it to another schema.' END;
 		END IF;
 
 		SELECT string_agg(format('%s%I %s', CASE WHEN t.found IS NOT NULL THEN 'ADD ' END,

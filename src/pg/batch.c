@@ -175,20 +175,19 @@ at402_batch_add(At402Batch *batch, const At402Item *given)
 /* ---- reports ---- */
 
 /*
- * CRC-32C over the report as sent, with the two status bits left out that
- * change when a device sends the same report again: stored counts as set,
- * more_queued as cleared.  Part of the key of at402.position: frozen for ever.
+ * CRC-32C over the report as sent, with the two status bits cleared that may
+ * change when a device sends the same report again: stored and more_queued.
+ * Part of the key of at402.position: frozen for ever.
  */
 static int32
 content_hash(const at402_report *report)
 {
 	const at402_part *part = &report->packet->variant->status;
-	uint32		status = report->status;
+	uint32		status = report->status &
+		~(1U << AT402_STATUS_STORED | 1U << AT402_STATUS_MORE_QUEUED);
 	uint8_t		sent[4];
 	pg_crc32c	crc;
 
-	status |= 1U << AT402_STATUS_STORED;
-	status &= ~(1U << AT402_STATUS_MORE_QUEUED);
 	for (int i = 0; i < part->width; i++)
 		sent[i] = (uint8_t) (status >> 8 * (part->width - 1 - i));
 	INIT_CRC32C(crc);
