@@ -46,3 +46,8 @@ CREATE FUNCTION at402_status_names(bigint) RETURNS text[]
     AS 'MODULE_PATHNAME', 'at402_status_names_sql' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
 COMMENT ON FUNCTION at402_status_names(bigint) IS
     'names of the status flags in a mask, lowest bit first; bits without a published name are left out';
+
+CREATE FUNCTION at402_encode(jsonb) RETURNS at402_frame
+    AS 'MODULE_PATHNAME' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION at402_encode(jsonb) IS
+    'the frame that at402_decode shows so, for X, Y, K, M, V, login and other text lines; reasons_mask and status_mask win over the names; 22003 for values out of range, before rounding';

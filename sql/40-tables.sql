@@ -314,8 +314,7 @@ BEGIN
 		FROM @extschema@.at402_data_columns() WITH ORDINALITY AS d
 		WHERE d.table_name = t.table_name
 			AND NOT EXISTS (SELECT FROM pg_attribute AS a
-							WHERE a.attrelid = t.found AND a.attname = d.column_name
-								AND NOT a.attisdropped);
+							WHERE a.attrelid = t.found AND a.attname = d.column_name);
 		-- a table without a key refuses DELETE, hence retention, once it is published
 		identity := CASE WHEN t.keys IS NULL THEN 'FULL' ELSE 'DEFAULT' END;
 		IF t.found IS NULL THEN

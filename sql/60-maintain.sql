@@ -1,23 +1,21 @@
 -- Partitions made ahead, and retention.
 --
--- What has to be done is done in steps, each short enough to be a transaction
--- of its own, because of the locks that PostgreSQL asks for:
+-- The upkeep is done in steps, each short enough to be a transaction of its
+-- own, because of the locks that PostgreSQL asks for:
 --
--- create   CREATE TABLE ... (LIKE) and ATTACH lock the parent in SHARE UPDATE
---          EXCLUSIVE mode only, so that reports go on flowing.  (CREATE TABLE
---          ... PARTITION OF would lock them out.)  But ATTACH locks the default
---          partition in ACCESS EXCLUSIVE mode: whoever has a row for it waits.
---          That lock is taken before the default partition's rows are moved:
---          raising a weaker lock to it would deadlock with inserts.  An insert
---          that waited finds its partition changed and fails with 23514; it has
---          to be tried again.
+-- create   CREATE TABLE (LIKE ...) and ATTACH lock the parent in SHARE UPDATE
+--          EXCLUSIVE mode only, so that reports go on flowing (CREATE TABLE
+--          ... PARTITION OF would lock them out).  But ATTACH locks the default
+--          partition in ACCESS EXCLUSIVE mode: who has a row for it, or reads
+--          it, waits.  An insert that waited may find that its row belongs
+--          elsewhere now, and fails with 23514: it has to be tried again.
 -- drop     DROP TABLE locks the parent in ACCESS EXCLUSIVE mode, so everybody
 --          waits, but for milliseconds.
 -- delete   takes no lock that anybody waits for.
 --
 -- While a step waits for a lock, others queue up behind it.  So it gives up
--- soon (55P03), to be tried again later.  200 ms is below deadlock_timeout:
--- where there should be a deadlock, it is maintenance that gives way.
+-- soon (55P03), to be tried again later.  200 ms is below deadlock_timeout: in
+-- a deadlock it is the upkeep that gives way.
 
 CREATE FUNCTION at402_interval_setting(name text) RETURNS interval
 LANGUAGE plpgsql STABLE
@@ -90,11 +88,7 @@ BEGIN
 		LEFT JOIN pg_tablespace AS s ON s.oid = c.reltablespace
 	WHERE c.oid = parent;
 
-	IF t.default_name IS NOT NULL THEN
-		EXECUTE format('LOCK TABLE %s IN ACCESS EXCLUSIVE MODE', t.default_name);
-	END IF;
-
-	-- indexes are left to ATTACH: filling a table that has none takes half the time
+	-- indexes are left to ATTACH: moving rows to a table without any takes half the time
 	EXECUTE format('CREATE TABLE at402.%I
 					(LIKE %s INCLUDING ALL EXCLUDING INDEXES EXCLUDING COMMENTS)%s',
 				   partition_name, parent, ' TABLESPACE ' || quote_ident(t.spcname));
@@ -104,6 +98,9 @@ BEGIN
 	END IF;
 
 	IF t.default_name IS NOT NULL THEN
+		-- before any weaker lock: raising one to this, as ATTACH would, can deadlock with an
+		-- insert; and rows that come between the two statements below would be lost
+		EXECUTE format('LOCK TABLE %s IN ACCESS EXCLUSIVE MODE', t.default_name);
 		SELECT string_agg(quote_ident(attname), ', ') INTO columns
 		FROM pg_attribute
 		WHERE attrelid = parent AND attnum > 0 AND NOT attisdropped AND attgenerated = '';
@@ -148,11 +145,11 @@ SET lock_timeout = '200ms'
 AS $$
 DECLARE
 	length		interval;
-	ahead		int;
 	expired		timestamptz;
 	oldest		timestamptz;
-	latest		timestamptz;
-	late		timestamptz[];
+	current_start timestamptz;
+	late_starts	timestamptz[];
+	starts		timestamptz[];
 	received	text;
 	t			record;
 	p			record;
@@ -175,9 +172,9 @@ BEGIN
 
 	expired := now() - coalesce(@extschema@.at402_interval_setting('retention_' || table_name),
 								@extschema@.at402_interval_setting('retention'));
+	length := @extschema@.at402_interval_setting('partition_interval');
 
-	IF t.partitioned AND current_setting('at402.partition_interval', true) IS DISTINCT FROM '' THEN
-		length := coalesce(@extschema@.at402_interval_setting('partition_interval'), '1 day');
+	IF t.partitioned AND length IS NOT NULL THEN
 		IF length NOT BETWEEN '1 hour' AND '1 month'
 			OR extract(month FROM length) = 1 AND length <> '1 month' THEN
 			RAISE EXCEPTION 'invalid value for parameter "at402.partition_interval": "%"',
@@ -186,22 +183,24 @@ BEGIN
 					DETAIL = 'A partition spans 1 hour to 30 days, or 1 month.',
 					HINT = 'ALTER SYSTEM SET at402.partition_interval = ''1 day'';';
 		END IF;
-		ahead := coalesce(nullif(current_setting('at402.partitions_ahead', true), '')::int, 3);
 		oldest := coalesce(greatest(since, expired), now() - length);
-		latest := @extschema@.at402_partition_start(now(), length);
+		current_start := @extschema@.at402_partition_start(now(), length);
 
 		-- one at a time: of two who saw the same gap, one would fail
 		EXECUTE format('LOCK TABLE ONLY %s IN SHARE UPDATE EXCLUSIVE MODE', t.name);
 		IF t.default_name IS NOT NULL THEN
 			EXECUTE format('SELECT array_agg(DISTINCT @extschema@.at402_partition_start(%1$I, $1))
 							FROM %2$s WHERE %1$I >= $2 AND %1$I < $3', t.range_column, t.default_name)
-			INTO late USING length, oldest, latest;
+			INTO late_starts
+			USING length, @extschema@.at402_partition_start(oldest, length), current_start;
 		END IF;
+		starts := late_starts || ARRAY(
+			SELECT current_start + n * length
+			FROM generate_series(0, current_setting('at402.partitions_ahead')::int) AS n);
 
 		-- the first gap that partitions, perhaps of another length, leave; those ahead go first
 		SELECT lower(gap) AS low, upper(gap) AS high, new_name, taken INTO p
-		FROM unnest(late || ARRAY(SELECT generate_series(latest, latest + ahead * length, length)))
-				AS start,
+		FROM unnest(starts) AS start,
 			unnest(tstzmultirange(tstzrange(start, start + length))
 				   - coalesce((SELECT range_agg(span) FROM @extschema@.at402_partitions(t.name)),
 							  '{}')) AS gap,

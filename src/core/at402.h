@@ -178,7 +178,7 @@ typedef enum at402_type
 	AT402_T_U8N, AT402_T_I8N,
 	AT402_T_U1, AT402_T_U5, AT402_T_U7, AT402_T_U19,
 	AT402_T_TIME, AT402_T_BOOL, AT402_T_ASCII, AT402_T_HEX, AT402_T_MAC,
-	AT402_T_NAME, AT402_T_LIST
+	AT402_T_NAME, AT402_T_SLOT, AT402_T_LIST
 } at402_type;
 
 typedef struct at402_field_def
@@ -186,7 +186,8 @@ typedef struct at402_field_def
 	const char *name;			/* NULL for SKIP and SEEK */
 	uint8_t		variants;		/* which have it, AT402_IN_ flags */
 	uint8_t		type;			/* at402_type */
-	uint8_t		size;			/* bytes the reader moves on; SEEK: offset */
+	uint8_t		size;			/* bytes the reader moves on; SEEK: offset;
+								 * LIST: most items, 0: any number */
 	int32_t		num,			/* value = raw * num / den + off */
 				den,
 				off;
@@ -441,5 +442,66 @@ extern void at402_module_visit(const at402_module *module, at402_visitor visit, 
 /* The two fields every module may have beside its own. */
 extern const at402_field_def at402_raw_field;	/* bytes that could not be read */
 extern const at402_field_def at402_error_field; /* and why */
+
+/* ---- and back: encoding ---- */
+
+/*
+ * Bytes being written.  Writing past capacity sets overflow and drops the
+ * bytes.  The buffer must be zero at first: what is not given stays zero.
+ */
+typedef struct at402_writer
+{
+	uint8_t    *bytes;
+	size_t		capacity;
+	size_t		length;
+	bool		overflow;
+	const at402_field_def *refused; /* a field that had to have another value */
+} at402_writer;
+
+/*
+ * Where the encoder takes values from: an object is open, and its members are
+ * asked for by field.  In a list, item opens one element; of an element that is
+ * no object, value gives the element itself.  The functions may not return when
+ * a value cannot be had (ereport): the writer needs no clean-up.
+ */
+typedef struct at402_source
+{
+	void	   *context;
+	bool		(*value) (void *context, const at402_field_def *field, at402_value *value);
+	bool		(*list) (void *context, const at402_field_def *field, size_t *count);
+	void		(*item) (void *context, size_t i);
+	void		(*close) (void *context);	/* the item or list opened last */
+} at402_source;
+
+/* Smallest and largest raw value of a field; for numbers, times and digits. */
+extern void at402_raw_range(const at402_field_def *field, int64_t *least, int64_t *most);
+
+/*
+ * A packet: begin, then for each report begin, its modules in ascending order
+ * of their bits, end; then end.  imei: 15 digits, or NULL.  K, M and V always
+ * have one and do not count.
+ */
+extern void at402_encode_packet(at402_writer *w, const at402_variant_def *variant,
+								const char *imei, unsigned count);
+extern void at402_encode_packet_end(at402_writer *w);
+
+typedef struct at402_report_writer
+{
+	at402_writer *w;
+	const at402_variant_def *variant;
+	size_t		start;			/* of the report */
+} at402_report_writer;
+
+extern at402_report_writer at402_encode_report(at402_writer *w, const at402_variant_def *variant,
+											   uint8_t seq, uint32_t time, uint64_t reasons,
+											   uint32_t status);
+
+/* def NULL: an unknown module of Y, which has raw bytes only. */
+extern void at402_encode_module(at402_report_writer *r, const at402_module_def *def, unsigned bit,
+								const at402_source *source);
+
+/* Does a K, M or V report with these flags have this block? */
+extern bool at402_has_block(const at402_variant_def *variant, unsigned number, uint64_t reasons,
+							uint32_t status);
 
 #endif							/* AT402_H */

@@ -116,9 +116,8 @@ header_part(const uint8_t *report, at402_part part)
 	return value;
 }
 
-/* K, M, V: bytes of the blocks that these flags call for. */
-static size_t
-block_size(const at402_variant_def *v, unsigned number, uint64_t reasons, uint64_t status)
+size_t
+at402_block_size(const at402_variant_def *v, unsigned number, uint64_t reasons, uint64_t status)
 {
 	for (size_t i = 0; i < at402_block_count; i++)
 	{
@@ -135,7 +134,7 @@ block_size(const at402_variant_def *v, unsigned number, uint64_t reasons, uint64
 static size_t
 least_report(const at402_variant_def *v)
 {
-	return v->header > 0 ? v->header : block_size(v, 0, 0, 0);
+	return v->header > 0 ? v->header : at402_block_size(v, 0, 0, 0);
 }
 
 /*
@@ -182,7 +181,7 @@ read_report(const at402_packet *packet, cursor *c, at402_report *report)
 		size_t		length = 0;
 
 		for (unsigned number = 0; number < AT402_MAX_BLOCKS; number++)
-			length += block_size(v, number, report->reasons, report->status);
+			length += at402_block_size(v, number, report->reasons, report->status);
 		if (!cursor_skip(c, length))
 			return AT402_SHORT_REPORT;
 	}
@@ -351,7 +350,7 @@ at402_module_next(const at402_report *report, at402_module *module)
 			const at402_module_def *def = &at402_modules[i];
 
 			if ((def->variants & v->rows) &&
-				block_size(v, def->bit, report->reasons, report->status) > 0)
+				at402_block_size(v, def->bit, report->reasons, report->status) > 0)
 			{
 				*module = (at402_module) {report, def, def->bit, false, report->bytes,
 					report->length, 0, i + 1};

@@ -13,19 +13,10 @@
 
 #include "special.h"
 
-#define BEACON_HEADER_X 7		/* count, length of the records, 4 reserved */
-#define RESERVED 4
 #define MAC_SIZE 6
-#define BEACON_HEIGHT 1			/* type of a beacon that tells its height */
 #define CAN_RECORD 13
 #define CAN_RECORD_OLD 12		/* firmware before 2024-11: no age */
-#define SENSOR_SLOTS 6
-#define SENSOR_SLOT 3
-#define DEBUG_TYPED 1			/* type of debug data with known contents */
-#define DEBUG_TYPED_SIZE 48
-#define WATCHDOG_LEVELS 15
 #define J1939_RECORD 4
-#define TRAILER_BRAKES 6
 
 /* What a walk goes on with. */
 typedef struct walk
@@ -138,6 +129,7 @@ at402_read_value(cursor *c, const at402_field_def *field, at402_value *value)
 		case AT402_T_U7:
 		case AT402_T_U19:
 		case AT402_T_NAME:
+		case AT402_T_SLOT:
 		case AT402_T_LIST:
 			return false;		/* made by the walks below */
 	}
@@ -271,20 +263,16 @@ walk_generic_can(walk *w)
 	return true;
 }
 
+const at402_sensor_type at402_sensor_types[AT402_SENSOR_TYPES] = {
+	{"temperature", PART_sensors_temperature_c},
+	{"humidity", PART_sensors_humidity_percent},
+	{"light", PART_sensors_light_raw},
+};
+
 /* Six slots of: type and validity in a byte, 16 bits whose meaning the type tells. */
 static bool
 walk_sensors(walk *w)
 {
-	static const struct
-	{
-		const char *name;
-		int			part;
-	}			types[] = {
-		{"temperature", PART_sensors_temperature_c},
-		{"humidity", PART_sensors_humidity_percent},
-		{"light", PART_sensors_light_raw},
-	};
-
 	if (cursor_left(&w->c) < SENSOR_SLOTS * SENSOR_SLOT)
 		return false;
 	tell(w, AT402_E_LIST, PART_sensors_sensors);
@@ -304,10 +292,10 @@ walk_sensors(walk *w)
 		tell_number(w, PART_sensors_index, slot);
 		tell_value(w, PART_sensors_valid,
 				   (at402_value) {AT402_V_BOOL, (int64_t) (head >> 7), {NULL, 0}});
-		if (type <= sizeof(types) / sizeof(types[0]))
+		if (type <= AT402_SENSOR_TYPES)
 		{
-			tell_name(w, &w->parts[PART_sensors_type], types[type - 1].name);
-			read_parts(w, types[type - 1].part, types[type - 1].part);
+			tell_name(w, &w->parts[PART_sensors_type], at402_sensor_types[type - 1].name);
+			read_parts(w, at402_sensor_types[type - 1].part, at402_sensor_types[type - 1].part);
 		}
 		else
 		{

@@ -53,7 +53,8 @@ enum
 #define HEX(n) AT402_T_HEX, n
 #define MAC AT402_T_MAC, 6
 #define NAME AT402_T_NAME, 0
-#define LIST AT402_T_LIST, 0
+#define LIST(n) AT402_T_LIST, n
+#define SLOT AT402_T_SLOT, 0
 
 #define WIDTH(...) SECOND(__VA_ARGS__)
 #define SECOND(type, width) (width)

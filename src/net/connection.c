@@ -414,6 +414,8 @@ at402_connection_go_on(at402_net *net, at402_connection *c)
 	at402_connection_mark(net, c);
 	if (c->held > 0)
 		cut(net, c, c->buffer, c->held, 0);
+	else
+		at402_connection_read(net, c);
 }
 
 /* ---- answers, and the end ---- */

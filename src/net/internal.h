@@ -211,8 +211,10 @@ extern void at402_connection_accept(at402_net *net, at402_socket *socket);
 extern at402_connection *at402_connection_find(at402_net *net, at402_ticket ticket);
 extern void at402_connection_read(at402_net *net, at402_connection *c);
 
-/* Puts it on the list waiting; takes it off and offers what it holds. */
+/* Puts it on the list waiting. */
 extern void at402_connection_wait(at402_net *net, at402_connection *c);
+
+/* Takes it off, and offers what it holds, or else what it has to say. */
 extern void at402_connection_go_on(at402_net *net, at402_connection *c);
 
 /* No more frames from it; it ends when no answer is due. */

@@ -331,7 +331,7 @@ type_text(const at402_field_def *field)
 		[AT402_T_U5] = "u5", [AT402_T_U7] = "u7", [AT402_T_U19] = "u19",
 		[AT402_T_TIME] = "time", [AT402_T_BOOL] = "bool", [AT402_T_ASCII] = "ascii",
 		[AT402_T_HEX] = "hex", [AT402_T_MAC] = "mac", [AT402_T_NAME] = "name",
-		[AT402_T_LIST] = "list",
+		[AT402_T_SLOT] = "slot", [AT402_T_LIST] = "list",
 	};
 	bool		sized = field->type == AT402_T_ASCII || field->type == AT402_T_HEX;
 

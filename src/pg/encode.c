@@ -1,0 +1,733 @@
+/*
+ * encode.c - at402_encode: from jsonb to a frame, the inverse of at402_decode
+ *
+ * The jsonb is read in the form that at402_decode writes.  Numbers are checked
+ * against the range of their field in its unit and before rounding, so that
+ * 51.05 V is refused where 51.0 V is the most, and is not sent as 51.0 V.
+ * A key that means nothing is refused: it is a typing error.
+ */
+#include "postgres.h"
+
+#include "mb/pg_wchar.h"
+#include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
+#include "utils/inet.h"
+#include "utils/timestamp.h"
+
+#include "pg/frame.h"
+#include "pg/value.h"
+
+PG_FUNCTION_INFO_V1(at402_encode);
+
+#define MAX_DEPTH 4				/* module, list, item */
+
+/* The objects and arrays that are open, innermost last. */
+typedef struct Source
+{
+	const char *module;			/* for messages */
+	JsonbValue	open[MAX_DEPTH];
+	int			depth;
+} Source;
+
+/* ---- reading jsonb ---- */
+
+static void
+raise_invalid(const char *what, const char *name, const char *hint)
+{
+	ereport(ERROR, errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("%s: \"%s\"", what, name),
+			hint ? errhint("%s", hint) : 0);
+}
+
+static JsonbValue *
+member(const JsonbValue *object, const char *key)
+{
+	JsonbValue *value;
+
+	if (object->type != jbvBinary || !JsonContainerIsObject(object->val.binary.data))
+		return NULL;
+	value = getKeyJsonValueFromContainer(object->val.binary.data, key, (int) strlen(key), NULL);
+	return value != NULL && value->type == jbvNull ? NULL : value;
+}
+
+static const char *
+type_word(const JsonbValue *value)
+{
+	switch (value->type)
+	{
+		case jbvString:
+			return "a string";
+		case jbvNumeric:
+			return "a number";
+		case jbvBool:
+			return "a boolean";
+		case jbvBinary:
+			return JsonContainerIsArray(value->val.binary.data) ? "an array" : "an object";
+		default:
+			return "null";
+	}
+}
+
+static void
+expect(const JsonbValue *value, bool right, const char *name, const char *wanted)
+{
+	if (!right)
+		ereport(ERROR, errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				errmsg("\"%s\" must be %s", name, wanted),
+				errdetail("Found %s.", type_word(value)));
+}
+
+static char *
+string_of(const JsonbValue *value, const char *name)
+{
+	expect(value, value->type == jbvString, name, "a string");
+	return pnstrdup(value->val.string.val, value->val.string.len);
+}
+
+static bool
+is_array(const JsonbValue *value)
+{
+	return value->type == jbvBinary && JsonContainerIsArray(value->val.binary.data);
+}
+
+static bool
+is_object(const JsonbValue *value)
+{
+	return value->type == jbvBinary && JsonContainerIsObject(value->val.binary.data);
+}
+
+/* ---- single values ---- */
+
+static Numeric
+numeric_of(int64 value)
+{
+	return int64_to_numeric(value);
+}
+
+static Numeric
+calculate(PGFunction function, Numeric a, Numeric b)
+{
+	return DatumGetNumeric(DirectFunctionCall2(function, NumericGetDatum(a), NumericGetDatum(b)));
+}
+
+static int
+compare(Numeric a, Numeric b)
+{
+	return DatumGetInt32(DirectFunctionCall2(numeric_cmp, NumericGetDatum(a), NumericGetDatum(b)));
+}
+
+/* The raw number that is nearest to a value within the field's range. */
+static int64
+raw_of(const at402_field_def *field, Numeric value)
+{
+	int64_t		ends[2];
+	Numeric		least;
+	Numeric		most;
+	Numeric		raw;
+
+	at402_raw_range(field, &ends[0], &ends[1]);
+	least = at402_value_numeric(field, ends[field->num < 0]);
+	most = at402_value_numeric(field, ends[field->num > 0]);
+	if (numeric_is_nan(value) || compare(value, least) < 0 || compare(value, most) > 0)
+		ereport(ERROR, errcode(ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE),
+				errmsg("value of \"%s\" is out of range: %s", field->name,
+					   numeric_normalize(value)),
+				errdetail("The range is %s to %s%s%s.", numeric_normalize(least),
+						  numeric_normalize(most), field->unit[0] ? " " : "", field->unit));
+	raw = calculate(numeric_sub, value, numeric_of(field->off));
+	raw = calculate(numeric_mul, raw, numeric_of(field->den));
+	raw = calculate(numeric_div, raw, numeric_of(field->num));
+	return DatumGetInt64(DirectFunctionCall1(numeric_int8, NumericGetDatum(raw)));
+}
+
+static uint32_t
+time_of(const JsonbValue *json, const char *name)
+{
+	char	   *string = string_of(json, name);
+	TimestampTz time = DatumGetTimestampTz(DirectFunctionCall3(timestamptz_in,
+															   CStringGetDatum(string),
+															   ObjectIdGetDatum(InvalidOid),
+															   Int32GetDatum(-1)));
+
+	if (TIMESTAMP_NOT_FINITE(time) || time < at402_time(0) || time > at402_time(UINT32_MAX))
+		ereport(ERROR, errcode(ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE),
+				errmsg("value of \"%s\" is out of range: %s", name, string),
+				errdetail("The range is %s to %s.", at402_time_text(0),
+						  at402_time_text(UINT32_MAX)));
+	return (uint32_t) ((time - at402_time(0) + USECS_PER_SEC / 2) / USECS_PER_SEC);
+}
+
+static at402_span
+span_of(const char *bytes, size_t length)
+{
+	return (at402_span) {(const uint8_t *) bytes, length};
+}
+
+static at402_span
+text_of(const JsonbValue *json, const char *name, size_t most)
+{
+	char	   *string = string_of(json, name);
+	char	   *latin1 = pg_server_to_any(string, (int) strlen(string), PG_LATIN1);
+
+	if (strlen(latin1) > most)
+		ereport(ERROR, errcode(ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE),
+				errmsg("value of \"%s\" is too long: \"%s\"", name, string),
+				errdetail("The range is 0 to %zu characters.", most));
+	return span_of(latin1, strlen(latin1));
+}
+
+static at402_span
+hex_of(const JsonbValue *json, const char *name, size_t size)
+{
+	char	   *string = string_of(json, name);
+	size_t		length = strlen(string);
+	char	   *bytes = palloc(length / 2 + 1);
+
+	if (length % 2 != 0 || strspn(string, "0123456789abcdefABCDEF") != length)
+		ereport(ERROR, errcode(ERRCODE_INVALID_TEXT_REPRESENTATION),
+				errmsg("value of \"%s\" is not hexadecimal: \"%s\"", name, string));
+	if (size > 0 && length != 2 * size)
+		ereport(ERROR, errcode(ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE),
+				errmsg("value of \"%s\" has the wrong length: %zu bytes", name, length / 2),
+				errdetail("The range is %zu to %zu bytes.", size, size));
+	return span_of(bytes, hex_decode(string, length, bytes));
+}
+
+static at402_span
+mac_of(const JsonbValue *json, const char *name)
+{
+	macaddr    *mac = DatumGetMacaddrP(DirectFunctionCall1(macaddr_in,
+														   CStringGetDatum(string_of(json, name))));
+
+	return span_of((const char *) mac, sizeof(macaddr));
+}
+
+static int64
+digits_of(const at402_field_def *field, const JsonbValue *json)
+{
+	char	   *string = string_of(json, field->name);
+
+	if (string[0] == '\0' || strspn(string, "0123456789") != strlen(string))
+		ereport(ERROR, errcode(ERRCODE_INVALID_TEXT_REPRESENTATION),
+				errmsg("value of \"%s\" is not a string of digits: \"%s\"", field->name, string));
+	return raw_of(field, DatumGetNumeric(DirectFunctionCall3(numeric_in, CStringGetDatum(string),
+															 ObjectIdGetDatum(InvalidOid),
+															 Int32GetDatum(-1))));
+}
+
+/* ---- the source of the core's encoder ---- */
+
+static const JsonbValue *
+innermost(const Source *s)
+{
+	return &s->open[s->depth - 1];
+}
+
+static bool
+source_value(void *context, const at402_field_def *field, at402_value *value)
+{
+	Source	   *s = context;
+	const JsonbValue *json = is_object(innermost(s)) ? member(innermost(s), field->name)
+													 : innermost(s);
+
+	if (json == NULL || json->type == jbvNull)
+		return false;
+	switch ((at402_type) field->type)
+	{
+		case AT402_T_TIME:
+			value->raw = time_of(json, field->name);
+			break;
+		case AT402_T_BOOL:
+			expect(json, json->type == jbvBool, field->name, "a boolean");
+			value->raw = json->val.boolean;
+			break;
+		case AT402_T_U56:
+			value->raw = digits_of(field, json);
+			break;
+		case AT402_T_ASCII:
+			value->span = text_of(json, field->name, field->size);
+			break;
+		case AT402_T_NAME:
+		case AT402_T_LIST:
+			value->span = text_of(json, field->name, NAMEDATALEN);
+			break;
+		case AT402_T_HEX:
+			value->span = hex_of(json, field->name, field->size);
+			break;
+		case AT402_T_MAC:
+			value->span = mac_of(json, field->name);
+			break;
+		default:
+			expect(json, json->type == jbvNumeric, field->name, "a number");
+			value->raw = raw_of(field, json->val.numeric);
+			break;
+	}
+	return true;
+}
+
+static void
+open_value(Source *s, const JsonbValue *value)
+{
+	Assert(s->depth < MAX_DEPTH);
+	s->open[s->depth++] = *value;
+}
+
+static bool
+source_list(void *context, const at402_field_def *field, size_t *count)
+{
+	Source	   *s = context;
+	JsonbValue *list = member(innermost(s), field->name);
+
+	*count = 0;
+	if (list == NULL)
+		return false;
+	expect(list, is_array(list), field->name, "an array");
+	*count = JsonContainerSize(list->val.binary.data);
+	if (field->size > 0 && *count > field->size)
+		ereport(ERROR, errcode(ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE),
+				errmsg("\"%s\" has too many elements: %zu", field->name, *count),
+				errdetail("The range is 0 to %d elements.", field->size));
+	open_value(s, list);
+	return true;
+}
+
+static bool
+known_member(const at402_module_def *def, const char *key)
+{
+	for (int i = 0; def != NULL && i < def->field_count; i++)
+		if (def->fields[i].name != NULL && strcmp(def->fields[i].name, key) == 0)
+			return true;
+	return strcmp(key, at402_raw_field.name) == 0 || strcmp(key, at402_error_field.name) == 0;
+}
+
+static void
+source_item(void *context, size_t i)
+{
+	Source	   *s = context;
+
+	open_value(s, getIthJsonbValueFromContainer(innermost(s)->val.binary.data, (uint32) i));
+}
+
+static void
+source_close(void *context)
+{
+	((Source *) context)->depth--;
+}
+
+/* ---- modules ---- */
+
+/* Refuses the members of an object that nothing asks for. */
+static void
+check_members(const JsonbValue *object, bool (*known) (const void *context, const char *key),
+			  const void *context, const char *what)
+{
+	JsonbIterator *it = JsonbIteratorInit(object->val.binary.data);
+	JsonbIteratorToken token;
+	JsonbValue	value;
+
+	while ((token = JsonbIteratorNext(&it, &value, true)) != WJB_DONE)
+		if (token == WJB_KEY)
+		{
+			char	   *key = pnstrdup(value.val.string.val, value.val.string.len);
+
+			if (!known(context, key))
+				ereport(ERROR, errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+						errmsg("unknown key \"%s\" in %s", key, what),
+						errhint("at402_fields() lists modules and fields."));
+		}
+}
+
+static bool
+is_field(const void *context, const char *key)
+{
+	return known_member(context, key);
+}
+
+/* Lists and their items too: their parts are fields of the module. */
+static void
+check_module(const JsonbValue *value, const at402_module_def *def, const char *key)
+{
+	if (is_object(value))
+		check_members(value, is_field, def, psprintf("module \"%s\"", key));
+	if (value->type == jbvBinary)
+	{
+		JsonbIterator *it = JsonbIteratorInit(value->val.binary.data);
+		JsonbIteratorToken token;
+		JsonbValue	element;
+
+		while ((token = JsonbIteratorNext(&it, &element, true)) != WJB_DONE)
+			if ((token == WJB_VALUE || token == WJB_ELEM) && element.type == jbvBinary)
+				check_module(&element, def, key);
+	}
+}
+
+/* A packet under construction. */
+typedef struct Encoder
+{
+	at402_writer w;
+	const at402_variant_def *variant;
+	uint8_t		older;			/* layouts that the modules' names call for */
+	uint8_t		newer;
+} Encoder;
+
+static bool
+is_of(const at402_module_def *def, const at402_variant_def *v)
+{
+	return def->variants & (v->rows | (v->letter == 'X' ? AT402_IN_Z : 0));
+}
+
+static void
+encode_module(Encoder *e, at402_report_writer *r, const at402_module_def *def, unsigned bit,
+			  const char *key, const JsonbValue *value)
+{
+	Source		s = {.module = key};
+	at402_source source = {&s, source_value, source_list, source_item, source_close};
+
+	expect(value, is_object(value), key, "an object");
+	check_module(value, def, key);
+	for (int i = 0; def != NULL && i < AT402_OLDER_LAYOUTS; i++)
+		if (at402_older_modules[i] == def)
+			e->older |= 1 << i;
+		else if (e->variant->letter == 'X' && at402_older_modules[i]->bit == def->bit)
+			e->newer |= 1 << i;
+	open_value(&s, value);
+	at402_encode_module(r, def, bit, &source);
+	if (e->w.refused != NULL)
+		raise_invalid("module has no such value", psprintf("%s.%s", key, e->w.refused->name),
+					  "at402_fields() lists what it may be.");
+}
+
+/* All modules of a report, in the order of their bits. */
+static void
+encode_modules(Encoder *e, at402_report_writer *r, const JsonbValue *modules)
+{
+	int			found = 0;
+
+	for (unsigned bit = 0; bit < AT402_MASK_BITS; bit++)
+	{
+		char		unknown[AT402_KEY_SIZE];
+		JsonbValue *value;
+
+		for (size_t i = 0; i < at402_module_count; i++)
+		{
+			const at402_module_def *def = &at402_modules[i];
+
+			if (def->bit != bit || !is_of(def, e->variant) ||
+				(value = member(modules, def->key)) == NULL)
+				continue;
+			encode_module(e, r, def, bit, def->key, value);
+			found++;
+		}
+		snprintf(unknown, sizeof(unknown), "module_%u", bit);
+		if (e->variant->letter == 'Y' && (value = member(modules, unknown)) != NULL)
+		{
+			encode_module(e, r, NULL, bit, unknown, value);
+			found++;
+		}
+	}
+	if (found < JsonContainerSize(modules->val.binary.data))
+	{
+		JsonbIterator *it = JsonbIteratorInit(modules->val.binary.data);
+		JsonbIteratorToken token;
+		JsonbValue	key;
+
+		while ((token = JsonbIteratorNext(&it, &key, true)) != WJB_DONE)
+		{
+			char	   *name;
+			bool		known = false;
+
+			if (token != WJB_KEY)
+				continue;
+			name = pnstrdup(key.val.string.val, key.val.string.len);
+			for (size_t i = 0; i < at402_module_count; i++)
+				known |= is_of(&at402_modules[i], e->variant) &&
+					strcmp(at402_modules[i].key, name) == 0;
+			if (!known && !(e->variant->letter == 'Y' && strncmp(name, "module_", 7) == 0))
+				raise_invalid("packet of this protocol has no such module", name,
+							  "at402_fields() lists modules and fields.");
+		}
+	}
+}
+
+/* ---- reports ---- */
+
+/* A mask of flags: the number if there is one, else the names. */
+static uint64
+flags_of(const JsonbValue *report, const char *mask_key, const char *names_key,
+		 const char *const *names, int count, int width)
+{
+	JsonbValue *value = member(report, mask_key);
+	at402_field_def mask = {.name = mask_key, .type = AT402_T_U32, .num = 1, .den = 1, .unit = ""};
+	uint64		flags = 0;
+
+	if (value != NULL)
+	{
+		expect(value, value->type == jbvNumeric, mask_key, "a number");
+		/* a mask of 8 bytes is shown as a signed number */
+		if (width == 8)
+			return (uint64) DatumGetInt64(DirectFunctionCall1(numeric_int8,
+															  NumericGetDatum(value->val.numeric)));
+		mask.size = (uint8_t) width;
+		return (uint64) raw_of(&mask, value->val.numeric);
+	}
+	value = member(report, names_key);
+	if (value == NULL)
+		return 0;
+	expect(value, is_array(value), names_key, "an array");
+	for (uint32 i = 0; i < JsonContainerSize(value->val.binary.data); i++)
+	{
+		char	   *name = string_of(getIthJsonbValueFromContainer(value->val.binary.data, i),
+									 names_key);
+		int			bit = 0;
+
+		while (bit < count && strcmp(names[bit], name) != 0)
+			bit++;
+		if (bit >= Min(count, width * 8))
+			raise_invalid("packet of this protocol has no such flag", name,
+						  "at402_reason_names(-1) and at402_status_names(-1) list the flags.");
+		flags |= UINT64CONST(1) << bit;
+	}
+	return flags;
+}
+
+static bool
+is_report_key(const void *context, const char *key)
+{
+	static const char *const keys[] = {"seq", "time", "reasons", "reasons_mask", "status",
+		"status_mask", "modules"};
+
+	for (int i = 0; i < lengthof(keys); i++)
+		if (strcmp(keys[i], key) == 0)
+			return true;
+	return false;
+}
+
+/* The blocks that the modules of a K, M or V report stand in must be there. */
+static uint64
+check_blocks(const at402_variant_def *v, const JsonbValue *modules, uint64 reasons, uint64 status,
+			 bool masks_given)
+{
+	for (size_t i = 0; modules != NULL && i < at402_module_count; i++)
+	{
+		const at402_module_def *def = &at402_modules[i];
+
+		if (!(def->variants & v->rows) || member(modules, def->key) == NULL ||
+			at402_has_block(v, def->bit, reasons, (uint32_t) status))
+			continue;
+		for (size_t b = 0; b < at402_block_count; b++)
+			if ((at402_blocks[b].variant & v->rows) && at402_blocks[b].number == def->bit)
+			{
+				uint64		with = status | UINT64CONST(1) << at402_blocks[b].status_bit;
+
+				if (!masks_given && at402_has_block(v, def->bit, reasons, (uint32_t) with))
+					status = with;	/* a bit that has no name */
+				else
+					ereport(ERROR, errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+							errmsg("report with these flags has no module \"%s\"", def->key),
+							errdetail("Its block follows status bit %d%s.",
+									  at402_blocks[b].status_bit,
+									  at402_blocks[b].reason_bit >= 0 ? " and reason journey_stop"
+																	  : ""));
+			}
+	}
+	return status;
+}
+
+static void
+encode_report(Encoder *e, const JsonbValue *report)
+{
+	const at402_variant_def *v = e->variant;
+	at402_field_def seq_field = {.name = "seq", .type = AT402_T_U8, .size = 1, .num = 1, .den = 1,
+		.unit = ""};
+	JsonbValue *modules;
+	JsonbValue *seq;
+	JsonbValue *time;
+	uint64		reasons;
+	uint64		status;
+	at402_report_writer r;
+
+	expect(report, is_object(report), "reports", "an array of objects");
+	check_members(report, is_report_key, NULL, "a report");
+	modules = member(report, "modules");
+	if (modules != NULL)
+		expect(modules, is_object(modules), "modules", "an object");
+	seq = member(report, "seq");
+	if (seq != NULL)
+		expect(seq, seq->type == jbvNumeric, "seq", "a number");
+	time = member(report, "time");
+	if (time == NULL)
+		raise_invalid("report lacks a member", "time", NULL);
+	reasons = flags_of(report, "reasons_mask", "reasons", at402_reason_names, AT402_REASONS,
+					   v->reasons.width);
+	status = flags_of(report, "status_mask", "status", at402_status_names, v->status_names,
+					  v->status.width);
+	if (v->header == 0)
+		status = check_blocks(v, modules, reasons, status, member(report, "status_mask") != NULL);
+	r = at402_encode_report(&e->w, v,
+							seq ? (uint8_t) raw_of(&seq_field, seq->val.numeric) : 0,
+							time_of(time, "time"), reasons, (uint32_t) status);
+	if (modules != NULL)
+		encode_modules(e, &r, modules);
+}
+
+/* ---- frames ---- */
+
+static bool
+is_packet_key(const void *context, const char *key)
+{
+	return strcmp(key, "kind") == 0 || strcmp(key, "protocol") == 0 || strcmp(key, "imei") == 0 ||
+		strcmp(key, "reports") == 0;
+}
+
+static At402Frame *
+encode_packet(const JsonbValue *object)
+{
+	Encoder		e = {0};
+	JsonbValue *protocol = member(object, "protocol");
+	JsonbValue *imei = member(object, "imei");
+	JsonbValue *reports = member(object, "reports");
+	char	   *letter;
+	char	   *digits = NULL;
+	uint32		count;
+
+	check_members(object, is_packet_key, NULL, "a packet");
+	if (protocol == NULL || reports == NULL)
+		raise_invalid("packet lacks a member", protocol == NULL ? "protocol" : "reports", NULL);
+	letter = string_of(protocol, "protocol");
+	for (int i = 0; i < AT402_VARIANTS; i++)
+		if (letter[0] == at402_variants[i].letter && letter[0] == at402_variants[i].name &&
+			letter[1] == '\0')
+			e.variant = &at402_variants[i];
+	if (e.variant == NULL)
+		raise_invalid("packet of unknown protocol", letter, "Use X, Y, K, M or V.");
+	if (imei != NULL)
+	{
+		digits = string_of(imei, "imei");
+		if (strlen(digits) != AT402_IMEI_DIGITS ||
+			strspn(digits, "0123456789") != AT402_IMEI_DIGITS)
+			raise_invalid("IMEI is not 15 digits", digits, NULL);
+	}
+	else if (e.variant->imei_always)
+		raise_invalid("packet of this protocol lacks a member", "imei", NULL);
+	expect(reports, is_array(reports), "reports", "an array");
+	count = JsonContainerSize(reports->val.binary.data);
+	if (count == 0 || (count > UINT8_MAX && !e.variant->imei_always))
+		ereport(ERROR, errcode(ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE),
+				errmsg("\"reports\" has %u elements", count),
+				errdetail("The range is 1 to %d reports.", UINT8_MAX));
+
+	e.w.capacity = AT402_MAX_FRAME;
+	e.w.bytes = palloc0(AT402_MAX_FRAME);
+	at402_encode_packet(&e.w, e.variant, digits, count);
+	for (uint32 i = 0; i < count; i++)
+		encode_report(&e, getIthJsonbValueFromContainer(reports->val.binary.data, i));
+	at402_encode_packet_end(&e.w);
+	if (e.w.overflow)
+		ereport(ERROR, errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				errmsg("values do not fit into the packet"),
+				errdetail("A packet has at most %d bytes, a module of Y at most 255 (lists: "
+						  "65535).", AT402_MAX_FRAME));
+	if (e.older & e.newer)
+		ereport(ERROR, errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				errmsg("packet mixes layouts of older and newer firmware"),
+				errdetail("One choice holds for all reports of a packet."));
+	return at402_frame_make(e.w.bytes, e.w.length);
+}
+
+static void
+append_part(StringInfo line, const JsonbValue *object, const char *key, bool optional)
+{
+	JsonbValue *value = member(object, key);
+	at402_span	span = {NULL, 0};
+
+	if (value == NULL && optional)
+		return;
+	if (value != NULL)
+		span = text_of(value, key, AT402_MAX_LINE);
+	for (size_t i = 0; i < span.length; i++)
+		if (span.bytes[i] == ';' || span.bytes[i] == '\r' || span.bytes[i] == '\n')
+			raise_invalid("text of a line has a forbidden character in member", key,
+						  "Leave out semicolons and line ends.");
+	if (line->len > 1)
+		appendStringInfoChar(line, ';');
+	appendBinaryStringInfo(line, (const char *) span.bytes, (int) span.length);
+}
+
+static bool
+is_login_key(const void *context, const char *key)
+{
+	static const char *const keys[] = {"kind", "model", "imei", "vin", "firmware", "protocol",
+		"hardware", "settings_checksum"};
+
+	for (int i = 0; i < lengthof(keys); i++)
+		if (strcmp(keys[i], key) == 0)
+			return true;
+	return false;
+}
+
+static bool
+is_text_key(const void *context, const char *key)
+{
+	return strcmp(key, "kind") == 0 || strcmp(key, "text") == 0;
+}
+
+static At402Frame *
+encode_line(const JsonbValue *object, bool login)
+{
+	static const char *const parts[] = {"model", "imei", "vin", "firmware", "protocol",
+		"hardware"};
+	StringInfoData line;
+
+	initStringInfo(&line);
+	if (login)
+	{
+		check_members(object, is_login_key, NULL, "a login line");
+		appendStringInfoString(&line, "$ASTRA");
+		for (int i = 0; i < lengthof(parts); i++)
+			append_part(&line, object, parts[i], false);
+		append_part(&line, object, "settings_checksum", true);
+	}
+	else
+	{
+		JsonbValue *value = member(object, "text");
+		at402_span	span;
+
+		check_members(object, is_text_key, NULL, "a text line");
+		if (value == NULL)
+			raise_invalid("text line lacks a member", "text", NULL);
+		span = text_of(value, "text", AT402_MAX_LINE);
+		appendBinaryStringInfo(&line, (const char *) span.bytes, (int) span.length);
+	}
+	appendStringInfoString(&line, "\r\n");
+	at402_frame_check((const uint8_t *) line.data, (size_t) line.len);
+	return at402_frame_make((const uint8_t *) line.data, (size_t) line.len);
+}
+
+/*
+ * at402_encode(jsonb) -> at402_frame
+ *
+ * 22003: a value is out of the range of its field.  22023: a member is missing,
+ * unknown or of the wrong type.  22P02: not hexadecimal, not digits.  54000: the
+ * packet would be too long.
+ */
+Datum
+at402_encode(PG_FUNCTION_ARGS)
+{
+	Jsonb	   *jsonb = PG_GETARG_JSONB_P(0);
+	JsonbValue	object = {.type = jbvBinary};
+	JsonbValue *kind;
+	char	   *word;
+
+	object.val.binary.data = &jsonb->root;
+	object.val.binary.len = VARSIZE(jsonb) - VARHDRSZ;
+	expect(&object, is_object(&object), "frame", "an object");
+	kind = member(&object, "kind");
+	word = kind ? string_of(kind, "kind") : "packet";
+	if (strcmp(word, "packet") == 0)
+		PG_RETURN_POINTER(encode_packet(&object));
+	if (strcmp(word, "login") == 0)
+		PG_RETURN_POINTER(encode_line(&object, true));
+	if (strcmp(word, "text") == 0)
+		PG_RETURN_POINTER(encode_line(&object, false));
+	raise_invalid("frame of unknown kind", word, "Use packet, login or text.");
+	PG_RETURN_NULL();
+}
