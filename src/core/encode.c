@@ -183,7 +183,7 @@ put_field(at402_writer *w, const at402_field_def *field, const at402_source *sou
 {
 	size_t		moved = footprint(field);
 	uint8_t    *at = extend(w, moved);
-	at402_value value = {0};
+	at402_value value = {.kind = AT402_V_NUMBER};
 
 	if (at == NULL)
 		return;

@@ -11,6 +11,7 @@
 
 #include "pg/batch.h"
 #include "pg/errors.h"
+#include "pg/settings.h"
 #include "pg/value.h"
 
 /* Batches of this backend; more than one when a trigger calls at402_ingest. */
@@ -234,6 +235,8 @@ make_report(At402Item *item, const at402_report *report)
 	r->time = at402_time(report->time);
 	r->content_hash = content_hash(report);
 	r->is_new = true;
+	r->ignition = report->status >> AT402_STATUS_IGNITION & 1;
+	r->time_suspect = r->time - item->received_at > at402_future_limit * USECS_PER_SEC;
 	while (at402_module_next(&r->report, &module))
 	{
 		uint32		homes = module_homes(&module);
@@ -260,6 +263,37 @@ compare_reports(const void *a, const void *b)
 	if (x->content_hash != y->content_hash)
 		return x->content_hash < y->content_hash ? -1 : 1;
 	return 0;
+}
+
+/*
+ * Compares each report with the one before of its device: in the batch, or the
+ * last one stored.  What stood before a late report only the table knows.  A
+ * clock far ahead would make all later reports late: it does not count.
+ */
+static void
+see_changes(At402Batch *batch)
+{
+	At402Report *before = NULL;
+
+	for (int i = 0; i < batch->report_count; i++)
+	{
+		At402Report *r = batch->reports[i];
+		const At402Item *item = r->item;
+
+		if (before != NULL && before->item->device_id != item->device_id)
+			before = NULL;
+		if (r->time_suspect)
+			continue;
+		r->late = item->has_state && r->time < item->state_time;
+		batch->any_late |= r->late;
+		if (r->late)
+			continue;
+		if (before != NULL)
+			r->ignition_changed = r->ignition != before->ignition;
+		else if (item->has_state)
+			r->ignition_changed = r->ignition != item->state_ignition;
+		before = r;
+	}
 }
 
 void
@@ -296,5 +330,6 @@ at402_batch_collect(At402Batch *batch)
 		else
 			batch->reports[batch->report_count++] = batch->reports[i];
 	}
+	see_changes(batch);
 	MemoryContextSwitchTo(caller);
 }

@@ -44,6 +44,9 @@ typedef struct At402Item
 	at402_packet packet;		/* where kind is AT402_FRAME_PACKET */
 	char		imei[AT402_SENDER_TEXT];	/* of the sender; "" when unknown or impossible */
 	int			device_id;		/* 0: none */
+	bool		has_state;		/* there were reports before: the last one's */
+	TimestampTz state_time;
+	bool		state_ignition;
 	At402Fate	fate;
 	const char *reason;			/* of the quarantine: a word, */
 	char	   *sqlstate;		/* the error, where one was raised; */
@@ -62,6 +65,10 @@ typedef struct At402Report
 	bool		has_point;
 	double		longitude;		/* degrees, as sent */
 	double		latitude;
+	bool		late;			/* came after a younger one of its device */
+	bool		time_suspect;	/* its clock is far ahead */
+	bool		ignition;
+	bool		ignition_changed;	/* since the report before; late ones: not known */
 	bool		is_new;			/* not stored before: its rows go into all tables */
 	bool		quarantined;
 	const char *sqlstate;		/* why */
@@ -89,6 +96,7 @@ typedef struct At402Batch
 	int			first;			/* the slice that is being stored */
 	int			last;
 	int			passes;			/* over the frames, see rows.c */
+	bool		any_late;
 	bool		any_stored_flag;	/* a device sends from its memory: repeats are likely */
 
 	int			reports_seen;	/* results */
@@ -111,7 +119,11 @@ extern At402Item *at402_batch_add(At402Batch *batch, const At402Item *item);
 /* The batch with this handle; ERROR when there is none. */
 extern At402Batch *at402_batch_find(int64 handle);
 
-/* Sorts the reports of all items whose fate is rows, and takes repeats out. */
+/*
+ * Sorts the reports of all items whose fate is rows, takes repeats out, and
+ * sees what is late and where the ignition changed.  The items must have their
+ * devices.
+ */
 extern void at402_batch_collect(At402Batch *batch);
 
 #endif							/* AT402_BATCH_H */

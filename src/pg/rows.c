@@ -17,6 +17,7 @@
 
 #include "catalog/pg_type.h"
 #include "funcapi.h"
+#include "port/pg_bitutils.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/inet.h"
@@ -319,30 +320,61 @@ visit_module(Emitter *e, const at402_module *module)
 
 /* ---- the rows of a report, by table ---- */
 
+static bool
+is_valid(const At402Report *r)
+{
+	return !(r->report.status >> AT402_STATUS_GNSS_INVALID & 1);
+}
+
+/* Longitude and latitude, unless they are no place on earth: out of range, or
+ * the 0,0 of a receiver that has not had a fix yet. */
+static void
+set_point(Emitter *e)
+{
+	const At402Report *r = e->report;
+
+	if (r->has_point && fabs(r->latitude) <= 90 && fabs(r->longitude) <= 180 &&
+		(is_valid(r) || r->latitude != 0 || r->longitude != 0))
+	{
+		set_named(e, "longitude", Float8GetDatum(r->longitude));
+		set_named(e, "latitude", Float8GetDatum(r->latitude));
+	}
+}
+
+/* The reason flags that make rows in event. */
+static uint64
+telling_reasons(const At402Report *r)
+{
+	const uint64 routine = UINT64CONST(1) << AT402_REASON_TIME_INTERVAL |
+		UINT64CONST(1) << AT402_REASON_DISTANCE | UINT64CONST(1) << AT402_REASON_HEADING_CHANGE;
+
+	return r->report.reasons & (at402_routine_events ? ~UINT64CONST(0) : ~routine);
+}
+
+static int
+count_events(const At402Report *r)
+{
+	return pg_popcount((const char *) &(uint64) {telling_reasons(r)}, sizeof(uint64)) +
+		r->ignition_changed;
+}
+
 static void
 emit_position(Emitter *e)
 {
 	const At402Report *r = e->report;
 	at402_module module = {0};
-	bool		valid = !(r->report.status >> AT402_STATUS_GNSS_INVALID & 1);
 
 	begin_row(e);
 	set_named(e, "reasons", Int64GetDatum((int64) r->report.reasons));
 	set_named(e, "status", Int64GetDatum(r->report.status));
-	set_named(e, "ignition", BoolGetDatum(r->report.status >> AT402_STATUS_IGNITION & 1));
+	set_named(e, "ignition", BoolGetDatum(r->ignition));
 	set_named(e, "received_at", TimestampTzGetDatum(r->item->received_at));
-	set_named(e, "time_suspect",
-			  BoolGetDatum(r->time - r->item->received_at > at402_future_limit * USECS_PER_SEC));
+	set_named(e, "time_suspect", BoolGetDatum(r->time_suspect));
+	set_named(e, "late", BoolGetDatum(r->late));
+	set_named(e, "events", Int16GetDatum((int16) count_events(r)));
 	if (r->has_point)
-	{
-		set_named(e, "gnss_valid", BoolGetDatum(valid));
-		if (fabs(r->latitude) <= 90 && fabs(r->longitude) <= 180 &&
-			(valid || r->latitude != 0 || r->longitude != 0))
-		{
-			set_named(e, "longitude", Float8GetDatum(r->longitude));
-			set_named(e, "latitude", Float8GetDatum(r->latitude));
-		}
-	}
+		set_named(e, "gnss_valid", BoolGetDatum(is_valid(r)));
+	set_point(e);
 	while (at402_module_next(&r->report, &module))
 		if (!module.raw && module.def->home & AT402_HOME_POSITION)
 			visit_module(e, &module);
@@ -376,36 +408,49 @@ geofence_event(const At402Report *r)
 }
 
 static void
+begin_event(Emitter *e, const char *kind)
+{
+	begin_row(e);
+	set_named_text(e, "kind", kind);
+	set_named(e, "late", BoolGetDatum(e->report->late));
+	set_point(e);
+}
+
+static void
+add_geofence(Emitter *e)
+{
+	int64		raw = geofence_event(e->report);
+	JsonbValue	entry = {.type = jbvBool, .val.boolean = raw >> 7 & 1};
+
+	open_data(e);
+	at402_json_key(&e->data, "event_raw");
+	at402_json_int64(&e->data, raw);
+	at402_json_key(&e->data, "fence");
+	at402_json_int64(&e->data, raw & 0x7F);
+	at402_json_key(&e->data, "entry");
+	pushJsonbValue(&e->data.state, WJB_VALUE, &entry);
+}
+
+static void
 emit_events(Emitter *e)
 {
 	const At402Report *r = e->report;
-	uint64		routine = UINT64CONST(1) << AT402_REASON_TIME_INTERVAL |
-		UINT64CONST(1) << AT402_REASON_DISTANCE | UINT64CONST(1) << AT402_REASON_HEADING_CHANGE;
-	uint64		reasons = r->report.reasons & (at402_routine_events ? ~UINT64CONST(0) : ~routine);
+	uint64		reasons = telling_reasons(r);
 
-	for (int bit = 0; reasons >> bit; bit++)
+	for (int bit = 0; bit < 64; bit++)
 	{
 		if (!(reasons >> bit & 1))
 			continue;
-		begin_row(e);
-		set_named_text(e, "kind", bit < AT402_REASONS ? at402_reason_names[bit]
-													  : psprintf("reason_%d", bit));
+		begin_event(e, bit < AT402_REASONS ? at402_reason_names[bit]
+										   : psprintf("reason_%d", bit));
 		if (bit == AT402_REASON_GEOFENCE && r->homes & AT402_HOME_EVENT)
-		{
-			int64		raw = geofence_event(r);
-			JsonbValue	entry = {.type = jbvBool, .val.boolean = raw >> 7 & 1};
-
-			open_data(e);
-			at402_json_key(&e->data, "event_raw");
-			at402_json_int64(&e->data, raw);
-			at402_json_key(&e->data, "fence");
-			at402_json_int64(&e->data, raw & 0x7F);
-			at402_json_key(&e->data, "entry");
-			pushJsonbValue(&e->data.state, WJB_VALUE, &entry);
-		}
+			add_geofence(e);
 		end_numbered_row(e);
-		if (bit == 63)
-			break;
+	}
+	if (r->ignition_changed)
+	{
+		begin_event(e, r->ignition ? "ignition_on" : "ignition_off");
+		end_numbered_row(e);
 	}
 }
 

@@ -60,6 +60,7 @@ typedef enum At402Statement
 	NEW_POSITIONS,
 	POSITIONS,
 	EVENTS,
+	LATE_EVENTS,
 	IO,
 	MOTION,
 	CAN,
@@ -77,7 +78,8 @@ typedef enum At402Statement
 
 static const char *const statements[STATEMENT_COUNT] = {
 	[FIND_DEVICES] =
-		"SELECT d.imei, d.id, d.enabled, d.protocol FROM " SCHEMA ".device d WHERE d.imei = ANY (ARRAY("
+		"SELECT d.imei, d.id, d.enabled, d.protocol, s.\"time\", s.ignition FROM " SCHEMA ".device d "
+		"LEFT JOIN " SCHEMA ".device_state s ON s.device_id = d.id WHERE d.imei = ANY (ARRAY("
 		"SELECT s.imei FROM %1$s.at402_batch_sender($1) s)) ORDER BY d.imei COLLATE \"C\"",
 	[REGISTER_DEVICES] =
 		"INSERT INTO " SCHEMA ".device (imei, first_seen) "
@@ -100,33 +102,19 @@ static const char *const statements[STATEMENT_COUNT] = {
 		"  protocol = coalesce(c.protocol, d.protocol) FROM changed c WHERE d.id = c.id",
 	[NEW_POSITIONS] = INSERT_POSITION,
 	[POSITIONS] = INSERT_POSITION " ON CONFLICT (" KEY ") DO NOTHING RETURNING " KEY,
-	/*
-	 * Reason flags, and changes of the ignition.  The report before is the one
-	 * before in the batch or the device's last; for a late report it has to be
-	 * looked up.
-	 */
 	[EVENTS] =
-		"WITH r AS MATERIALIZED (SELECT " KEY ", ignition, time_suspect, " POINT " AS geom "
-		"  FROM %1$s.at402_batch_position($1)), "
-		"o AS (SELECT r.*, s.\"time\" AS state_time, s.ignition AS state_ignition, "
-		"    coalesce(r.\"time\" < s.\"time\", false) AS late, "
-		"    lag(r.\"time\") OVER w AS lag_time, lag(r.ignition) OVER w AS lag_ignition "
-		"  FROM r LEFT JOIN " SCHEMA ".device_state s USING (device_id) "
-		"  WINDOW w AS (PARTITION BY device_id ORDER BY r.\"time\", r.seq)), "
-		"e AS (SELECT " KEY ", 0 AS source, b.n, b.kind, b.data FROM "
-		"    %1$s.at402_batch_event($1) b "
-		"  UNION ALL "
-		"  SELECT o.device_id, o.\"time\", o.seq, o.content_hash, 1, 0::smallint, CASE WHEN o.ignition THEN 'ignition_on' ELSE 'ignition_off' END, NULL "
-		"  FROM o LEFT JOIN LATERAL (SELECT p.ignition AS was FROM " SCHEMA ".position p "
-		"      WHERE o.late AND p.device_id = o.device_id AND p.\"time\" < o.\"time\" "
-		"        AND p.\"time\" > o.\"time\" - interval '1 day' "
-		"      ORDER BY p.\"time\" DESC, p.seq DESC LIMIT 1) AS before ON o.late "
-		"  WHERE NOT o.time_suspect AND o.ignition <> CASE WHEN o.late THEN before.was "
-		"    WHEN o.lag_time >= o.state_time OR o.state_time IS NULL THEN o.lag_ignition "
-		"    ELSE o.state_ignition END) "
 		"INSERT INTO " SCHEMA ".event (" KEY ", n, kind, detail, late, geom) "
-		"SELECT " KEY ", row_number() OVER (PARTITION BY " KEY " ORDER BY e.source, e.n) - 1, "
-		"  e.kind, e.data, o.late, o.geom FROM e JOIN o USING (" KEY ")",
+		"SELECT " KEY ", n, kind, data, late, " POINT " FROM %1$s.at402_batch_event($1)",
+	/* a change of the ignition that a late report tells of */
+	[LATE_EVENTS] =
+		"INSERT INTO " SCHEMA ".event (" KEY ", n, kind, late, geom) "
+		"SELECT " KEY ", b.events, CASE WHEN b.ignition THEN 'ignition_on' ELSE 'ignition_off' END, "
+		"  true, " POINT " FROM %1$s.at402_batch_position($1) b "
+		"CROSS JOIN LATERAL (SELECT p.ignition AS was FROM " SCHEMA ".position p "
+		"  WHERE p.device_id = b.device_id AND p.\"time\" < b.\"time\" "
+		"    AND p.\"time\" > b.\"time\" - interval '1 day' "
+		"  ORDER BY p.\"time\" DESC, p.seq DESC LIMIT 1) before "
+		"WHERE b.late AND b.ignition <> before.was",
 	/* the lowest bit of an alcohol test's status: passed */
 	[IO] =
 		"INSERT INTO " SCHEMA ".io (" KEY ", n, line, state, kind, value, text_value, data) "
@@ -366,6 +354,7 @@ find_devices(At402Batch *batch)
 	{
 		At402Item  *item = lfirst(lc);
 		TupleDesc	desc = SPI_tuptable->tupdesc;
+		HeapTuple	tuple;
 		int			order = 1;
 		bool		null;
 
@@ -374,13 +363,16 @@ find_devices(At402Batch *batch)
 			row++;
 		if (row == SPI_processed || order > 0)
 			continue;			/* a stranger */
-		item->device_id =
-			DatumGetInt32(SPI_getbinval(SPI_tuptable->vals[row], desc, 2, &null));
-		if (!DatumGetBool(SPI_getbinval(SPI_tuptable->vals[row], desc, 3, &null)))
+		tuple = SPI_tuptable->vals[row];
+		item->device_id = DatumGetInt32(SPI_getbinval(tuple, desc, 2, &null));
+		item->state_time = DatumGetTimestampTz(SPI_getbinval(tuple, desc, 5, &null));
+		item->has_state = !null;
+		item->state_ignition = DatumGetBool(SPI_getbinval(tuple, desc, 6, &null));
+		if (!DatumGetBool(SPI_getbinval(tuple, desc, 3, &null)))
 			quarantine_item(batch, item, "device_disabled", NULL,
 							"the device is disabled in at402.device");
 		else
-			news |= brings_news(item, SPI_getvalue(SPI_tuptable->vals[row], desc, 4));
+			news |= brings_news(item, SPI_getvalue(tuple, desc, 4));
 	}
 	return news;
 }
@@ -512,6 +504,8 @@ store_details(At402Batch *batch)
 	uint32		homes = homes_of_slice(batch);
 
 	run(batch, EVENTS, 0);
+	if (batch->any_late)
+		run(batch, LATE_EVENTS, 0);
 	if (at402_store_frames)
 		run(batch, FRAMES, 0);
 	for (int i = 0; i < lengthof(tables); i++)
