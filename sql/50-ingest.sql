@@ -130,3 +130,11 @@ RETURNS SETOF record
     AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE ROWS 1;
 COMMENT ON FUNCTION at402_ingest(at402_frame[], text, timestamptz, inet, text) IS
     'stores frames as the listener does: reports once, what cannot be stored in quarantine; a login line in the array, or the argument imei, names the sender of what follows';
+
+CREATE FUNCTION at402_release(since timestamptz DEFAULT '-infinity',
+    until timestamptz DEFAULT 'infinity', imei text DEFAULT NULL, reason text DEFAULT NULL,
+    OUT frames int, OUT released int, OUT kept int)
+RETURNS SETOF record
+    AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE ROWS 1;
+COMMENT ON FUNCTION at402_release(timestamptz, timestamptz, text, text) IS
+    'tries quarantined frames again, received in this span, from this IMEI, for this reason; those stored now leave the quarantine';

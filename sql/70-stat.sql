@@ -7,7 +7,7 @@ CREATE FUNCTION at402_stat_listener_rows(
     OUT bad_crc bigint, OUT unknown_protocol bigint, OUT timeouts bigint, OUT answers bigint,
     OUT answers_lost bigint, OUT buffered_bytes bigint, OUT reports bigint, OUT inserted bigint,
     OUT duplicates bigint, OUT quarantined bigint, OUT unknown_sender bigint, OUT ignored bigint,
-    OUT over_limit bigint, OUT batches bigint, OUT failed_batches bigint,
+    OUT over_limit bigint, OUT not_quarantined bigint, OUT batches bigint, OUT failed_batches bigint,
     OUT ack_latency_avg_ms float8, OUT ack_latency_max_ms float8, OUT last_error text,
     OUT last_error_at timestamptz) RETURNS SETOF record
     AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED ROWS 1;
@@ -45,6 +45,8 @@ COMMENT ON COLUMN at402_stat_listener.ignored IS
     'frames of unknown devices while at402.unknown_devices = ignore: not answered';
 COMMENT ON COLUMN at402_stat_listener.over_limit IS
     'frames of unknown devices past at402.register_limit: not answered';
+COMMENT ON COLUMN at402_stat_listener.not_quarantined IS
+    'frames that could not be quarantined (full, or it fails): not answered';
 COMMENT ON COLUMN at402_stat_listener.batches IS 'transactions committed';
 COMMENT ON COLUMN at402_stat_listener.failed_batches IS 'transactions rolled back, to be tried again';
 COMMENT ON COLUMN at402_stat_listener.ack_latency_avg_ms IS 'ms from a frame''s last byte to its answer, average';

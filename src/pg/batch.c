@@ -168,6 +168,8 @@ at402_batch_add(At402Batch *batch, const At402Item *given)
 			read_packet(item);
 			break;
 	}
+	if (item->rejected != NULL && item->fate == AT402_FATE_ROWS)
+		quarantine(item, "timeout", pstrdup(item->rejected));
 	batch->items = lappend(batch->items, item);
 	MemoryContextSwitchTo(caller);
 	return item;

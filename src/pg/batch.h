@@ -40,6 +40,8 @@ typedef struct At402Item
 	const char *transport;		/* tcp, udp, sql */
 	const char *peer;			/* numeric address; NULL */
 	uint64		ticket;			/* the caller's */
+	const char *rejected;		/* the caller wants it in quarantine, with this
+								 * message; else NULL */
 
 	at402_packet packet;		/* where kind is AT402_FRAME_PACKET */
 	char		imei[AT402_SENDER_TEXT];	/* of the sender; "" when unknown or impossible */
@@ -89,6 +91,7 @@ typedef struct At402Batch
 	dlist_node	node;
 	MemoryContext context;		/* of everything below */
 	int			listener;		/* number of the worker; 0: SQL */
+	bool		releasing;		/* the frames are in quarantine already */
 	List	   *items;			/* of At402Item */
 	List	   *presence;		/* of At402Presence */
 	At402Report **reports;		/* sorted by key, without repeats */

@@ -3,11 +3,14 @@
  *
  * The listener does the same with frames from its connections; both fill a
  * batch and hand it to store.c, so that what is loaded from a capture ends up
- * exactly as what came in live.
+ * exactly as what came in live.  at402_release does it with frames that are in
+ * quarantine.
  */
 #include "postgres.h"
 
 #include "access/xact.h"
+#include "catalog/pg_type.h"
+#include "executor/spi.h"
 #include "funcapi.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
@@ -19,6 +22,9 @@
 #include "pg/store.h"
 
 PG_FUNCTION_INFO_V1(at402_ingest);
+PG_FUNCTION_INFO_V1(at402_release);
+
+#define RELEASE_FRAMES 500		/* stored together */
 
 /* A login line names the sender of what follows it. */
 static void
@@ -121,5 +127,143 @@ at402_ingest(PG_FUNCTION_ARGS)
 	values[3] = Int32GetDatum(batch->quarantined);
 	tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, (bool[4]) {0});
 	at402_batch_destroy(batch);
+	return (Datum) 0;
+}
+
+/* ---- release ---- */
+
+/* A quarantined frame: one row for the whole, or one for each report kept out. */
+typedef struct Quarantined
+{
+	At402Item  *item;
+	Datum		ids;			/* bigint[] */
+} Quarantined;
+
+static char *
+text_column(HeapTuple row, TupleDesc desc, int column)
+{
+	char	   *value = SPI_getvalue(row, desc, column);
+
+	return value != NULL ? value : "";
+}
+
+static At402Item *
+add_quarantined(At402Batch *batch, HeapTuple row, TupleDesc desc)
+{
+	At402Item	item = {0};
+	at402_frame scan;
+	at402_span	bytes;
+	bool		null;
+
+	item.received_at = DatumGetTimestampTz(SPI_getbinval(row, desc, 2, &null));
+	item.logged_in = DatumGetBool(SPI_getbinval(row, desc, 3, &null));
+	if (item.logged_in)
+		strlcpy(item.login_imei, text_column(row, desc, 4), sizeof(item.login_imei));
+	item.protocol = text_column(row, desc, 5)[0];
+	item.transport = text_column(row, desc, 6);
+	item.peer = SPI_getvalue(row, desc, 7);
+	bytes = at402_frame_bytes(DatumGetAt402FramePP(SPI_getbinval(row, desc, 8, &null)));
+	if (at402_frame_scan(bytes.bytes, bytes.length, &scan) != AT402_OK)
+		return NULL;			/* a row that somebody else put there */
+	item.bytes = bytes.bytes;
+	item.length = bytes.length;
+	item.kind = scan.kind;
+	return at402_batch_add(batch, &item);
+}
+
+static bool
+was_stored(const At402Batch *batch, const At402Item *item)
+{
+	for (int i = 0; i < batch->report_count; i++)
+		if (batch->reports[i]->item == item && batch->reports[i]->quarantined)
+			return false;
+	return item->fate == AT402_FATE_ROWS || item->fate == AT402_FATE_DEVICE ||
+		item->fate == AT402_FATE_TEXT;
+}
+
+/*
+ * Tries the frames of these rows again and deletes the rows of those that are
+ * stored now.  Returns how many.
+ */
+static int
+release_rows(SPITupleTable *rows, uint64 count)
+{
+	At402Batch *batch = at402_batch_create();
+	Quarantined *frames = palloc(sizeof(Quarantined) * count);
+	int			released = 0;
+	bool		null;
+
+	batch->releasing = true;
+	for (uint64 i = 0; i < count; i++)
+	{
+		frames[i].item = add_quarantined(batch, rows->vals[i], rows->tupdesc);
+		frames[i].ids = SPI_getbinval(rows->vals[i], rows->tupdesc, 1, &null);
+	}
+	at402_store_batch(batch);
+	for (uint64 i = 0; i < count; i++)
+	{
+		if (frames[i].item == NULL || !was_stored(batch, frames[i].item))
+			continue;
+		SPI_execute_with_args("DELETE FROM at402.quarantine WHERE id = ANY ($1)", 1,
+							  (Oid[]) {INT8ARRAYOID}, &frames[i].ids, NULL, false, 0);
+		released++;
+	}
+	at402_batch_destroy(batch);
+	return released;
+}
+
+/*
+ * at402_release(since, until, imei, reason) -> frames, released, kept
+ *
+ * Tries again what is in quarantine and was received in this span, from this
+ * sender, for this reason; NULL: from any, for any.
+ */
+Datum
+at402_release(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
+	Oid			types[4] = {TIMESTAMPTZOID, TIMESTAMPTZOID, TEXTOID, TEXTOID};
+	Datum		args[4];
+	char		nulls[4];
+	Portal		cursor;
+	int			frames = 0;
+	int			released = 0;
+	Datum		values[3];
+
+	InitMaterializedSRF(fcinfo, 0);
+	for (int i = 0; i < 4; i++)
+	{
+		args[i] = PG_GETARG_DATUM(i);
+		nulls[i] = PG_ARGISNULL(i) ? 'n' : ' ';
+	}
+	SPI_connect();
+	cursor = SPI_cursor_open_with_args(NULL,
+		"SELECT array_agg(id), received_at, logged_in, imei, protocol, transport, host(peer), "
+		"  bytes FROM at402.quarantine "
+		"WHERE received_at >= $1 AND received_at < $2 "
+		"  AND ($3 IS NULL OR imei = $3) AND ($4 IS NULL OR reason = $4) "
+		"GROUP BY received_at, logged_in, imei, protocol, transport, peer, bytes ORDER BY min(id)",
+		4, types, args, nulls, false, 0);
+	for (;;)
+	{
+		SPITupleTable *rows;
+		uint64		count;
+
+		SPI_cursor_fetch(cursor, true, RELEASE_FRAMES);
+		rows = SPI_tuptable;
+		count = SPI_processed;
+		if (count == 0)
+			break;
+		released += release_rows(rows, count);
+		frames += (int) count;
+		SPI_freetuptable(rows);
+	}
+	SPI_cursor_close(cursor);
+	SPI_finish();
+
+	values[0] = Int32GetDatum(frames);
+	values[1] = Int32GetDatum(released);
+	values[2] = Int32GetDatum(frames - released);
+	tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, (bool[3]) {0});
 	return (Datum) 0;
 }

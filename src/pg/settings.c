@@ -35,6 +35,7 @@ int			at402_register_limit;
 bool		at402_store_frames;
 bool		at402_routine_events;
 int			at402_future_limit;
+int			at402_quarantine_limit;
 int			at402_maintain_interval;
 
 /* Read by the functions of sql/60-maintain.sql. */
@@ -135,6 +136,10 @@ define_storing_settings(void)
 	define_int("at402.register_limit",
 			   "Largest number of unknown devices that are registered in a minute; -1: no limit.",
 			   &at402_register_limit, -1, -1, INT_MAX, PGC_USERSET, 0);
+	define_int("at402.quarantine_limit",
+			   "Largest size of at402.quarantine; what would go there beyond it is not answered; "
+			   "0: no limit.",
+			   &at402_quarantine_limit, 1024, 0, INT_MAX, PGC_USERSET, GUC_UNIT_MB);
 	define_bool("at402.store_frames", "Keeps each frame as it came in at402.frame.",
 				&at402_store_frames, true, PGC_USERSET);
 	define_bool("at402.routine_events",

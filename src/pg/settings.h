@@ -34,6 +34,7 @@ extern int	at402_register_limit;	/* devices a minute */
 extern bool at402_store_frames;
 extern bool at402_routine_events;
 extern int	at402_future_limit; /* s */
+extern int	at402_quarantine_limit; /* MB */
 
 /* maintenance */
 extern int	at402_maintain_interval;	/* s */

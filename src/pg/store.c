@@ -25,7 +25,9 @@
 #include "executor/spi.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
+#include "utils/fmgrprotos.h"
 #include "utils/lsyscache.h"
+#include "utils/numeric.h"
 #include "utils/timestamp.h"
 
 #include "pg/attempt.h"
@@ -72,6 +74,7 @@ typedef enum At402Statement
 	PRESENCE,
 	RESTART,
 	FRAMES,
+	QUARANTINE_SIZE,
 	QUARANTINE,
 	STATEMENT_COUNT
 } At402Statement;
@@ -204,6 +207,9 @@ static const char *const statements[STATEMENT_COUNT] = {
 		"INSERT INTO " SCHEMA ".frame (received_at, device_id, protocol, transport, peer, frame) "
 		"SELECT received_at, device_id, protocol, transport, peer::inet, frame "
 		"FROM %1$s.at402_batch_frame($1)",
+	[QUARANTINE_SIZE] =
+		"SELECT sum(pg_total_relation_size(relid)) FROM pg_partition_tree('" SCHEMA ".quarantine') "
+		"WHERE isleaf",
 	[QUARANTINE] =
 		"INSERT INTO " SCHEMA ".quarantine (received_at, report_no, logged_in, imei, protocol, "
 		"  transport, peer, reason, sqlstate, message, bytes) "
@@ -780,6 +786,55 @@ store_presence(void *argument)
 	SPI_finish();
 }
 
+/* ERROR 53400 when at402.quarantine_limit is reached. */
+static void
+store_quarantine(void *argument)
+{
+	At402Batch *batch = argument;
+
+	SPI_connect();
+	if (at402_quarantine_limit > 0)
+	{
+		bool		null;
+		Numeric		size;
+
+		run(batch, QUARANTINE_SIZE, 0);
+		size = DatumGetNumeric(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1,
+											 &null));
+		if (!null && DatumGetInt64(DirectFunctionCall1(numeric_int8, NumericGetDatum(size))) >=
+			at402_quarantine_limit * INT64CONST(1024) * 1024)
+			ereport(ERROR, errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
+					errmsg("quarantine is full"),
+					errdetail("at402.quarantine_limit is %d MB.", at402_quarantine_limit),
+					errhint("Mend what is in at402.quarantine and SELECT * FROM at402_release(), "
+							"or delete rows."));
+	}
+	run(batch, QUARANTINE, 0);
+	SPI_finish();
+}
+
+/* What could not even be quarantined must not be answered. */
+static void
+refuse_quarantined(At402Batch *batch)
+{
+	ListCell   *lc;
+
+	for (int i = 0; i < batch->report_count; i++)
+		if (batch->reports[i]->quarantined)
+			quarantine_item(batch, batch->reports[i]->item, "rejected", NULL, "");
+	foreach(lc, batch->items)
+	{
+		At402Item  *item = lfirst(lc);
+
+		if (item->fate == AT402_FATE_QUARANTINE)
+		{
+			item->fate = AT402_FATE_REFUSED;
+			item->reason = "not_quarantined";
+		}
+	}
+	batch->quarantined = 0;
+}
+
 void
 at402_store_batch(At402Batch *batch)
 {
@@ -797,11 +852,14 @@ at402_store_batch(At402Batch *batch)
 	if (at402_store_frames && any_text(batch))
 		attempt_items(store_texts, batch, is_text);
 	count_results(batch);
-	if (batch->quarantined > 0)
+	if (batch->quarantined > 0 && !batch->releasing &&
+		!at402_attempt(AT402_SUBTRANSACTION, store_quarantine, batch, &error))
 	{
-		SPI_connect();
-		run(batch, QUARANTINE, 0);
-		SPI_finish();
+		/* the others of the batch need not wait for it; a caller in SQL has to know */
+		if (batch->listener == 0 || (error->sqlerrcode != ERRCODE_CONFIGURATION_LIMIT_EXCEEDED &&
+									 is_surroundings(error)))
+			ReThrowError(error);
+		refuse_quarantined(batch);
 	}
 	if (batch->presence != NIL && (error = attempt(store_presence, batch)) != NULL)
 		/* who is connected is not worth a report */

@@ -37,6 +37,10 @@
 #define LOOK_AGAIN_MS 1000		/* for extension, tables, a free port */
 #define RETRY_MIN_MS 100
 #define RETRY_MAX_MS 5000
+#define STREAKS 8				/* refusals that are logged */
+#define STREAK_LOOK_MS 1000
+#define STREAK_QUIET_MS 60000	/* after that a refusal is a new streak */
+#define MAX_TIMEOUTS 3			/* of a report that is tried alone */
 #define PRESENCE_MS 500			/* at402.device_state.connected may lag so long */
 
 /* A frame that waits to be stored. */
@@ -45,6 +49,7 @@ typedef struct Arrival
 	At402Item	item;			/* as at402_batch_add wants it */
 	At402Item  *outcome;		/* of the attempt */
 	instr_time	arrived;
+	int			timeouts;		/* that it ran into when it was tried alone */
 } Arrival;
 
 /* A tracker with open connections here. */
@@ -93,6 +98,10 @@ typedef struct Listener
 	int64		retry_ms;		/* until the next attempt */
 	instr_time	failed;
 	instr_time	looked;			/* when extension and port were looked for */
+
+	instr_time	streaks_looked;
+	uint64		streak_counts[STREAKS];
+	instr_time	streak_seen[STREAKS];
 
 	/* what the port was opened for */
 	char	   *addresses;
@@ -316,12 +325,14 @@ store_queue(void *argument)
 static void
 count_fate(Listener *l, const At402Item *item)
 {
+	At402StoreCounters *count = &l->stat->store;
+
 	if (item->fate == AT402_FATE_IGNORED)
-		at402_count(&l->stat->store.ignored, 1);
+		at402_count(&count->ignored, 1);
 	else if (item->fate == AT402_FATE_REFUSED)
-		at402_count(strcmp(item->reason, "unknown_sender") == 0 ? &l->stat->store.unknown_sender
-																: &l->stat->store.over_limit,
-					1);
+		at402_count(strcmp(item->reason, "unknown_sender") == 0 ? &count->unknown_sender
+					: strcmp(item->reason, "not_quarantined") == 0 ? &count->not_quarantined
+																   : &count->over_limit, 1);
 }
 
 /*
@@ -416,22 +427,16 @@ batch_stored(Listener *l)
 	l->stat->state = l->listening ? AT402_LISTENING : AT402_WAITING;
 }
 
-static void
-flush(Listener *l)
+/* One attempt to store the queue, and the answers when it is committed. */
+static ErrorData *
+attempt_queue(Listener *l)
 {
-	ErrorData  *error;
-	bool		stored;
+	ErrorData  *error = NULL;
 
-	pgstat_report_activity(STATE_RUNNING, "storing reports");
-	stored = at402_attempt(AT402_TRANSACTION, store_queue, l, &error);
-	disable_timeout(STATEMENT_TIMEOUT, false);
-	pgstat_report_stat(false);
-	pgstat_report_activity(STATE_IDLE, NULL);
-	INSTR_TIME_SET_CURRENT(l->flushed);
-	if (!stored)
+	if (!at402_attempt(AT402_TRANSACTION, store_queue, l, &error))
 	{
-		batch_failed(l, error);
-		return;
+		disable_timeout(STATEMENT_TIMEOUT, false);
+		return error;
 	}
 	/*
 	 * Told to end during the commit: its wait for a standby may have been cut
@@ -442,8 +447,96 @@ flush(Listener *l)
 	if (l->presence_changed)
 		presence_stored(l);		/* before the answers tell of new connections */
 	answer_queue(l);
-	batch_stored(l);
-	clear_queue(l);
+	return NULL;
+}
+
+static bool
+is_timeout(const ErrorData *error)
+{
+	return error->sqlerrcode == ERRCODE_QUERY_CANCELED ||
+		error->sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE;
+}
+
+/*
+ * After a timeout: is it everybody's, or that of one report?  Tries the frames
+ * one by one.  Those that pass are answered; one that times out again and
+ * again while others pass goes to quarantine.  When the first two both time
+ * out it is the surroundings, and all wait.
+ */
+static void
+store_singly(Listener *l)
+{
+	List	   *all = l->queue;
+	List	   *left = NIL;
+	int			passed = 0;
+	int			failed = 0;
+	ListCell   *lc;
+
+	foreach(lc, all)
+	{
+		Arrival    *a = lfirst(lc);
+		ErrorData  *error = NULL;
+		bool		tried = passed > 0 || failed < 2;
+
+		at402_worker_interrupts();
+		l->queue = list_make1(a);
+		if (tried && (error = attempt_queue(l)) == NULL)
+		{
+			passed++;
+			continue;
+		}
+		if (tried && is_timeout(error))
+		{
+			failed++;
+			a->timeouts++;
+		}
+		if (error != NULL)
+			FreeErrorData(error);
+		left = lappend(left, a);
+	}
+	foreach(lc, left)
+	{
+		Arrival    *a = lfirst(lc);
+
+		if (passed > 0 && a->timeouts >= MAX_TIMEOUTS)
+			a->item.rejected = "ran into a timeout while other reports could be stored";
+	}
+	l->queue = left;
+}
+
+static void
+flush(Listener *l)
+{
+	ErrorData  *error;
+
+	pgstat_report_activity(STATE_RUNNING, "storing reports");
+	error = attempt_queue(l);
+	if (error == NULL)
+	{
+		batch_stored(l);
+		clear_queue(l);
+	}
+	else
+	{
+		bool		timeout = is_timeout(error);
+
+		batch_failed(l, error);
+		if (timeout && list_length(l->queue) > 1)
+		{
+			MemoryContext caller = MemoryContextSwitchTo(l->queue_context);
+
+			store_singly(l);
+			MemoryContextSwitchTo(caller);
+			if (l->queue == NIL)
+			{
+				batch_stored(l);
+				clear_queue(l);
+			}
+		}
+	}
+	pgstat_report_stat(false);
+	pgstat_report_activity(STATE_IDLE, NULL);
+	INSTR_TIME_SET_CURRENT(l->flushed);
 }
 
 /* Milliseconds until the queue has to be stored; -1: nothing waits. */
@@ -541,6 +634,64 @@ get_ready(Listener *l)
 	open_port(l);
 }
 
+/* ---- refusals in the log ---- */
+
+/* What is logged when it begins to happen, and again only after a quiet time. */
+typedef struct Streak
+{
+	const char *text;
+	const char *hint;
+	Size		counter;		/* offset in At402ListenerStat */
+} Streak;
+
+#define NET(name) offsetof(At402ListenerStat, net) + offsetof(at402_net_counters, name)
+#define STORE(name) offsetof(At402ListenerStat, store) + offsetof(At402StoreCounters, name)
+
+static const Streak streaks[STREAKS] = {
+	{"at402 refuses connections", "Raise at402.max_connections, max_connections_per_address or "
+	 "receive_buffers, or see who connects in at402_stat_connection.", NET(refused)},
+	{"at402 receives packets with a wrong checksum", NULL, NET(bad_crc)},
+	{"at402 closes connections that do not speak the protocol", NULL, NET(unknown_protocol)},
+	{"at402 loses datagrams in the kernel", "Raise net.core.rmem_max and rmem_default.",
+	 NET(datagrams_lost)},
+	{"at402 closes connections that send packets without IMEI and login", NULL,
+	 STORE(unknown_sender)},
+	{"at402 ignores unknown devices", "Insert them into at402.device, or set "
+	 "at402.unknown_devices.", STORE(ignored)},
+	{"at402 meets more unknown devices than it may register", "Raise at402.register_limit.",
+	 STORE(over_limit)},
+	{"at402 could not quarantine reports and does not answer them",
+	 "See at402.quarantine_limit, and what is in at402.quarantine.", STORE(not_quarantined)},
+};
+
+static uint64
+streak_count(const Listener *l, int i)
+{
+	return *(_Atomic uint64_t *) ((char *) l->stat + streaks[i].counter);
+}
+
+/* Once a second: has something begun that the administrator should know? */
+static void
+log_streaks(Listener *l)
+{
+	if (!INSTR_TIME_IS_ZERO(l->streaks_looked) && elapsed_ms(l->streaks_looked) < STREAK_LOOK_MS)
+		return;
+	INSTR_TIME_SET_CURRENT(l->streaks_looked);
+	for (int i = 0; i < STREAKS; i++)
+	{
+		uint64		now = streak_count(l, i);
+
+		if (now == l->streak_counts[i])
+			continue;
+		if (INSTR_TIME_IS_ZERO(l->streak_seen[i]) ||
+			elapsed_ms(l->streak_seen[i]) > STREAK_QUIET_MS)
+			ereport(LOG, errmsg("%s", streaks[i].text),
+					streaks[i].hint ? errhint("%s", streaks[i].hint) : 0);
+		INSTR_TIME_SET_CURRENT(l->streak_seen[i]);
+		l->streak_counts[i] = now;
+	}
+}
+
 /* ---- the loop ---- */
 
 /* How many connections the descriptors of this process allow. */
@@ -596,6 +747,8 @@ start(Listener *l, int number)
 	if (l->net == NULL)
 		ereport(FATAL, errcode_for_socket_access(), errmsg("could not set up sockets: %m"));
 	set_limits(l);
+	for (int i = 0; i < STREAKS; i++)
+		l->streak_counts[i] = streak_count(l, i);
 }
 
 static long
@@ -648,5 +801,6 @@ at402_listener_main(Datum number)
 			flush(l);
 		else if (l->full && l->queue == NIL)
 			clear_queue(l);
+		log_streaks(l);
 	}
 }

@@ -228,6 +228,7 @@ at402_stat_listener_rows(PG_FUNCTION_ARGS)
 		COUNTER(store, unknown_sender);
 		COUNTER(store, ignored);
 		COUNTER(store, over_limit);
+		COUNTER(store, not_quarantined);
 		COUNTER(store, batches);
 		COUNTER(store, failed_batches);
 		{

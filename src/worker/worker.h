@@ -23,6 +23,7 @@ typedef struct At402StoreCounters
 	_Atomic uint64_t unknown_sender;	/* packets that nobody knows the sender of */
 	_Atomic uint64_t ignored;	/* frames of unknown devices, by setting */
 	_Atomic uint64_t over_limit;	/* frames of strangers past at402.register_limit */
+	_Atomic uint64_t not_quarantined;	/* frames: the quarantine is full or fails */
 	_Atomic uint64_t batches;
 	_Atomic uint64_t failed_batches;
 	_Atomic uint64_t answered;	/* frames */

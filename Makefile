@@ -1,0 +1,97 @@
+# at402 - built with PostgreSQL's makefiles for extensions (PGXS)
+#
+#   make            the extension
+#   make install    puts it into PostgreSQL's directories
+#   make run        a private server with the listener on port 8888; installs what is missing
+#                   PORT=8888  LISTEN=localhost  DEMO=1 (0: no simulated trackers)
+#   make stop       stops that server
+#   make check      builds and tests everything; installs what is missing
+#   make unit       the tests of src/core and src/net, which need no PostgreSQL
+#   make sim        tools/at402sim, simulated trackers
+#   make clean
+#
+# WERROR=1 makes warnings errors.
+
+EXTENSION = at402
+# at402.control is the one place where the version is spelled
+EXTVERSION := $(shell sed -n "s/^default_version *= *'\(.*\)'.*/\1/p" at402.control)
+
+MODULE_big = at402
+OBJS = $(patsubst %.c,%.o,$(sort $(wildcard src/*/*.c)))
+SQL_PARTS = $(sort $(wildcard sql/[0-9][0-9]-*.sql))
+DATA_built = sql/at402--$(EXTVERSION).sql
+DATA = $(wildcard sql/at402--*--*.sql)
+
+REGRESS = $(patsubst test/sql/%.sql,%,$(sort $(wildcard test/sql/*.sql)))
+REGRESS_OPTS = --inputdir=test
+TAP_TESTS = 1
+PROVE_TESTS = test/t/*.pl
+
+# The part that is plain C: no PostgreSQL
+PURE = $(sort $(wildcard src/core/*.c src/net/*.c))
+PURE_HEADERS = $(wildcard src/core/*.h src/core/*.def src/net/*.h)
+SIM = $(sort $(wildcard tools/*.c))
+UNIT_TESTS = $(patsubst %.c,%.bin,$(sort $(wildcard test/unit/test_*.c)))
+
+WARNINGS = -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes \
+	-Wno-unused-parameter $(if $(WERROR),-Werror)
+PURE_CFLAGS = -std=c11 -D_GNU_SOURCE -g $(WARNINGS) -Isrc
+SANITIZE = -O1 -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
+
+PG_CPPFLAGS = -I$(srcdir)/src -DAT402_VERSION='"$(EXTVERSION)"' -MMD -MP
+PG_CFLAGS = $(WARNINGS)
+EXTRA_CLEAN = $(OBJS:.o=.d) $(UNIT_TESTS) tools/at402sim
+
+# These work on a machine without PostgreSQL
+ifneq ($(filter-out run stop check unit sim,$(or $(MAKECMDGOALS),all)),)
+PG_CONFIG = pg_config
+PGXS := $(shell $(PG_CONFIG) --pgxs)
+ifeq ($(PGXS),)
+$(error no pg_config: install postgresql-server-dev-15, or type "make run")
+endif
+override with_llvm = no
+include $(PGXS)
+
+PG_PROVE_FLAGS += -I $(srcdir)/test/perl
+# PostgreSQL's headers are not ours to warn about, and its flags are gcc's
+override CPPFLAGS := $(subst -I$(includedir_server),-isystem $(includedir_server),$(CPPFLAGS))
+ifneq ($(findstring clang,$(CC)),)
+override CFLAGS += -Wno-unknown-warning-option -Wno-ignored-optimization-argument
+endif
+
+# lengthof() of PostgreSQL is unsigned, and loops over it are not
+src/pg/%.o src/worker/%.o: override CFLAGS += -Wno-sign-compare
+
+-include $(OBJS:.o=.d)
+endif
+
+$(OBJS): Makefile at402.control
+
+$(DATA_built): $(SQL_PARTS) at402.control
+	{ printf '%s\n' '\echo Use "CREATE EXTENSION at402" to load this file. \quit'; \
+	  cat $(SQL_PARTS); } > $@
+
+run stop:
+	@tools/run.sh $@
+
+# PGXS has a check of its own, which only says that it is not supported
+ifneq ($(filter check,$(MAKECMDGOALS)),)
+check:
+	@test/check.sh
+endif
+
+sim: tools/at402sim
+
+tools/at402sim: $(SIM) $(PURE) $(PURE_HEADERS) $(wildcard tools/*.h)
+	$(CC) $(PURE_CFLAGS) -O2 -o $@ $(SIM) $(PURE) -lm
+
+unit: $(UNIT_TESTS)
+	@failed=0; for test in $(UNIT_TESTS); do \
+		if $$test; then echo "ok - $$test"; else echo "not ok - $$test"; failed=1; fi; done; \
+	exit $$failed
+
+$(UNIT_TESTS): %.bin: %.c $(PURE) $(PURE_HEADERS)
+	$(CC) $(PURE_CFLAGS) $(SANITIZE) -o $@ $< $(PURE)
+
+.PHONY: run stop check sim unit
+.DELETE_ON_ERROR:

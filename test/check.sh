@@ -1,0 +1,119 @@
+#!/bin/sh
+# check.sh - make check: builds everything and runs every test
+#
+# All of it happens in a copy of the checkout, uncommitted files included, and as a user who is
+# not root: nothing depends on earlier builds, and nothing is left behind.  When something fails,
+# the end of its log is shown, and all logs are kept in .check of the checkout.
+set -eu
+cd "$(dirname "$0")/.."
+. tools/common.sh
+
+checkout=$PWD
+passed=0
+failed=0
+
+# make_in TREE COMPILER ARGUMENT...: make as the test user, in the same environment everywhere
+make_in()
+{
+	local tree=$1 cc=$2
+	shift 2
+	as_user "$user" env -i PATH="$PATH" HOME="$work" TMPDIR="$TMPDIR" LC_ALL=C.UTF-8 \
+		TEMP_CONFIG="$work/server.conf" \
+		make -s -C "$work/$tree" CC="$cc" PG_CONFIG="$PG_CONFIG" WERROR=1 "$@"
+}
+
+# Compiler and tree have the same name.
+build()
+{
+	make_in "$1" "$1" clean &&
+		make_in "$1" "$1" -j "$(nproc)" all sim &&
+		make_in "$1" "$1" install DESTDIR="$work/$1.installed" &&
+		say "ok - builds with $1"
+}
+
+unit()
+{
+	make_in "$1" "$1" -j "$(nproc)" unit
+}
+
+regress()
+{
+	make_in gcc gcc installcheck TAP_TESTS= \
+		EXTRA_REGRESS_OPTS="--temp-instance=$work/regress --temp-config=$work/server.conf" ||
+		{ cat regression.diffs; return 1; }
+}
+
+tap()
+{
+	make_in gcc gcc installcheck REGRESS= PROVE_FLAGS=-v
+}
+
+# step NAME COMMAND...: runs a command and counts the results it writes, which are lines of TAP
+# (ok ..., not ok ...) or of pg_regress (... ok, ... FAILED).
+step()
+{
+	local name=$1 log="$logs/$1" status=0 ok bad
+	shift
+	"$@" >"$log" 2>&1 || status=$?
+	ok=$(grep -E '^ok |\.\.\. ok ' "$log" | grep -c -v -i '# skip') || :
+	bad=$(grep -E '^not ok |\.\.\. FAILED' "$log" | grep -c -v '# TODO') || :
+	if [ "$bad" = 0 ] && { [ "$status" != 0 ] || [ "$ok" = 0 ]; }; then
+		say "$name broke off with status $status, or ran nothing" >>"$log"
+		bad=1
+	fi
+	passed=$((passed + ok))
+	failed=$((failed + bad))
+	[ "$bad" = 0 ] || tail -n 100 "$log"
+	say "$name: $ok passed, $bad failed"
+}
+
+# Servers are still there only when the tests were interrupted.  A test that killed its server may
+# have left a number that belongs to another process by now: a server works in its data folder.
+clean_up()
+{
+	local file pid
+	find "$work" -name postmaster.pid | while read -r file; do
+		pid=$(head -n 1 "$file")
+		[ "$(readlink "/proc/$pid/cwd")" != "${file%/*}" ] || kill -QUIT "$pid"
+	done
+	rm -rf "$work"
+}
+
+need_packages $SERVER_PACKAGES clang libclang-rt-14-dev perl libipc-run-perl
+user=$(server_user)
+[ "$(id -u)" != 0 ] || TMPDIR=/tmp		# root's own may be closed to others
+TMPDIR=${TMPDIR:-/tmp}
+work=$(mktemp -d "$TMPDIR/at402-check.XXXXXX")
+logs=$work/logs
+trap clean_up EXIT
+trap 'exit 1' HUP INT TERM
+
+mkdir "$work/gcc" "$work/clang" "$logs"
+tar -cf "$work/checkout.tar" --exclude-vcs --exclude-vcs-ignores .
+tar -xf "$work/checkout.tar" -C "$work/gcc"
+tar -xf "$work/checkout.tar" -C "$work/clang"
+cat >"$work/server.conf" <<-CONF
+	extension_destdir = '$work/gcc.installed'
+	dynamic_library_path = '$work/gcc.installed$("$PG_CONFIG" --pkglibdir):\$libdir'
+CONF
+chown -R "$user" "$work"
+cd "$work/gcc"
+
+step walls as_user "$user" perl test/walls.pl
+step build-gcc build gcc
+step build-clang build clang
+step unit-gcc unit gcc
+step unit-clang unit clang
+step regress regress
+step tap tap
+
+rm -rf "$checkout/.check"
+if [ "$failed" != 0 ]; then
+	for kept in regression.diffs results log tmp_check/log; do
+		[ ! -e "$kept" ] || cp -r "$kept" "$logs/${kept%/log}"
+	done
+	cp -r "$logs" "$checkout/.check"
+	say "all logs: $checkout/.check"
+fi
+say "$passed passed, $failed failed"
+[ "$failed" = 0 ] && [ "$passed" != 0 ]

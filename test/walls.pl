@@ -1,0 +1,91 @@
+# walls.pl - the walls between the parts of at402, and other rules that no compiler sees
+#
+# Run at the top of the source tree; writes TAP.
+use strict;
+use warnings;
+use JSON::PP;
+use Test::More;
+
+sub slurp
+{
+	my ($file) = @_;
+	open my $handle, '<', $file or die "$file: $!";
+	local $/;
+	return scalar <$handle>;
+}
+
+# C without its comments, which may say what they like
+sub code
+{
+	my ($file) = @_;
+	my $text = slurp($file);
+	$text =~ s{("(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*')|/\*.*?\*/|//[^\n]*}{$1 // ' '}gse;
+	return $text;
+}
+
+# "file: words" for each match of a pattern in the code of some files
+sub matches
+{
+	my ($pattern, @files) = @_;
+	my @found;
+	foreach my $file (@files)
+	{
+		push @found, map { "$file: $_" } code($file) =~ /$pattern/g;
+	}
+	return @found;
+}
+
+sub none
+{
+	my ($name, @found) = @_;
+	ok(!@found, $name) or diag(join("\n", @found));
+}
+
+# All of them in one file at the most, which is how a subject stays in one place
+sub one_file
+{
+	my ($name, @found) = @_;
+	my %files = map { s/: .*//sr => 1 } @found;
+	ok(keys %files <= 1, $name) or diag(join("\n", @found));
+}
+
+my @core = glob('src/core/*.[ch] src/core/*.def');
+my @net = glob('src/net/*.[ch]');
+my @pg = glob('src/pg/*.[ch]');
+my @worker = glob('src/worker/*.[ch]');
+my @source = (@core, @net, @pg, @worker);
+my @tests = grep { !/walls\.pl$/ } glob('test/*.* test/{sql,t,perl}/* test/{unit,fuzz}/*.[ch]');
+
+# Walls
+none('core and net know nothing of PostgreSQL',
+	matches(qr/\bpostgres\.h|\bpalloc\w*|\bpfree\b|\bereport\b|\belog\b|\bSPI_\w+/, @core, @net));
+none('core allocates nothing and does no I/O',
+	matches(qr/\b(?:m|c|re)alloc\b|\bfree\b|\bstdio\.h|\bunistd\.h|\w*printf\b/, @core));
+is(system('cc', '-std=c11', '-pedantic-errors', '-fsyntax-only', '-Isrc', glob('src/core/*.c')),
+	0, 'core is C11 and nothing more');
+none('core includes only core', matches(qr/#\s*include\s*"(?:net|pg|worker)\/[^"]*"/, @core));
+none('net includes only core and net', matches(qr/#\s*include\s*"(?:pg|worker)\/[^"]*"/, @net));
+none('pg includes neither net nor worker', matches(qr/#\s*include\s*"(?:net|worker)\/[^"]*"/, @pg));
+
+# One place for each subject
+one_file('transactions are entered in one file',
+	matches(qr/\bStartTransactionCommand\b|\bBeginInternalSubTransaction\b/, @source));
+one_file('errors are caught in one file', matches(qr/\bPG_TRY\b/, @source));
+one_file('versions of PostgreSQL are told apart in one file',
+	matches(qr/\bPG_VERSION_NUM\b/, @source));
+
+# Files
+none('every C file opens with a comment that says what it is',
+	grep { slurp($_) !~ m{^/\*\n \* \Q@{[s{.*/}{}r]}\E - } }
+	@source, glob('tools/*.[ch] test/*/*.[ch]'));
+my $sleep = qr/^.*\b(?:pg_|u|nano)?sleep\b.*$/m;
+none('no test waits by sleeping',
+	map { my $file = $_; map { "$file: $_" } slurp($file) =~ /$sleep/g } @tests);
+
+# The version
+my ($version) = slurp('at402.control') =~ /^default_version = '(.*)'$/m;
+my $meta = decode_json(slurp('META.json'));
+is($meta->{version}, $version, 'META.json has the version of at402.control');
+is($meta->{provides}{at402}{version}, $version, 'and so has what it provides');
+
+done_testing();
