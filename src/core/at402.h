@@ -113,6 +113,14 @@ typedef struct at402_frame
  */
 extern at402_status at402_frame_scan(const uint8_t *bytes, size_t available, at402_frame *frame);
 
+/*
+ * Bytes written as hexadecimal digits, with or without \x before them; white
+ * space between digits is skipped.  bytes must have room for length / 2 of
+ * them; *count says how many there are.  False where the text is not of this
+ * form; *count is then the offset of the character that is not.
+ */
+extern bool at402_parse_hex(const char *text, size_t length, uint8_t *bytes, size_t *count);
+
 /* Length of the smallest packet with this first byte; 0: it begins no packet. */
 extern size_t at402_least_length(uint8_t letter);
 

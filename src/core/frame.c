@@ -198,3 +198,52 @@ at402_text(at402_span span)
 		span.length--;
 	return span;
 }
+
+static int
+hex_digit(char c)
+{
+	if (c >= '0' && c <= '9')
+		return c - '0';
+	if (c >= 'a' && c <= 'f')
+		return c - 'a' + 10;
+	if (c >= 'A' && c <= 'F')
+		return c - 'A' + 10;
+	return -1;
+}
+
+static bool
+is_space(char c)
+{
+	return c == ' ' || (c >= '\t' && c <= '\r');
+}
+
+bool
+at402_parse_hex(const char *text, size_t length, uint8_t *bytes, size_t *count)
+{
+	size_t		at = 0;
+	size_t		digits = 0;
+
+	while (at < length && is_space(text[at]))
+		at++;
+	if (length - at >= 2 && text[at] == '\\' && (text[at + 1] | 0x20) == 'x')
+		at += 2;
+	for (; at < length; at++)
+	{
+		int			digit = hex_digit(text[at]);
+
+		if (digit < 0 && is_space(text[at]))
+			continue;
+		if (digit < 0)
+		{
+			*count = at;
+			return false;
+		}
+		if (digits % 2 == 0)
+			bytes[digits / 2] = (uint8_t) (digit << 4);
+		else
+			bytes[digits / 2] |= (uint8_t) digit;
+		digits++;
+	}
+	*count = digits % 2 == 0 ? digits / 2 : length;
+	return digits % 2 == 0;
+}

@@ -245,11 +245,11 @@ put_digits(char *to, uint32_t value, unsigned width)
 static void
 read_imei(at402_packet *packet, size_t offset)
 {
-	cursor		c = {packet->bytes, packet->length, offset};
+	cursor		c = {packet->bytes, packet->length - CRC_SIZE, 0};
 	uint64_t	head;
 	uint64_t	tail;
 
-	if (!cursor_uint(&c, 4, &head) || !cursor_uint(&c, 3, &tail))
+	if (!cursor_seek(&c, offset) || !cursor_uint(&c, 4, &head) || !cursor_uint(&c, 3, &tail))
 		return;
 	put_digits(put_digits(packet->imei, (uint32_t) head, 8), (uint32_t) tail, 7);
 }

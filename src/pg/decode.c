@@ -255,7 +255,7 @@ at402_reports(PG_FUNCTION_ARGS)
 	at402_packet packet;
 	at402_report report = {0};
 
-	InitMaterializedSRF(fcinfo, 0);
+	InitMaterializedSRF(fcinfo, MAT_SRF_USE_EXPECTED_DESC);
 	if (PG_ARGISNULL(0))
 		return (Datum) 0;
 	span = at402_frame_bytes(PG_GETARG_AT402_FRAME_PP(0));

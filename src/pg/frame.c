@@ -10,6 +10,7 @@
 
 #include "funcapi.h"
 #include "libpq/pqformat.h"
+#include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/tuplestore.h"
@@ -74,42 +75,25 @@ at402_protocol_arg(FunctionCallInfo fcinfo, int n)
 			errhint("Use a letter of a login line, X, Y, Z, K, M or V, or NULL."));
 }
 
-static void
-raise_not_hex(const char *input, const char *at, const char *what)
-{
-	ereport(ERROR, errcode(ERRCODE_INVALID_TEXT_REPRESENTATION),
-			errmsg("invalid input syntax for type %s", "at402_frame"),
-			errdetail("%s at character %d.", what, (int) (at - input) + 1),
-			errhint("Write the bytes in hexadecimal, as in '\\x244153545241...'."));
-}
-
 /* Hexadecimal digits, with or without \x before them; blanks are skipped. */
 Datum
 at402_frame_in(PG_FUNCTION_ARGS)
 {
 	const char *input = PG_GETARG_CSTRING(0);
-	const char *p = input + strspn(input, " \t\r\n");
-	uint8_t    *bytes = palloc(strlen(input) / 2 + 1);
-	size_t		digits = 0;
+	size_t		length = strlen(input);
+	uint8_t    *bytes = palloc(length / 2 + 1);
+	size_t		count;
 
-	if (p[0] == '\\' && (p[1] == 'x' || p[1] == 'X'))
-		p += 2;
-	for (; *p; p++)
-	{
-		int			digit;
-
-		if (isspace((unsigned char) *p))
-			continue;
-		if (!isxdigit((unsigned char) *p))
-			raise_not_hex(input, p, "Expected a hexadecimal digit");
-		digit = isdigit((unsigned char) *p) ? *p - '0' : (*p | 0x20) - 'a' + 10;
-		bytes[digits / 2] = (uint8_t) (digits % 2 == 0 ? digit << 4 : bytes[digits / 2] | digit);
-		digits++;
-	}
-	if (digits % 2 != 0)
-		raise_not_hex(input, p, "Expected a second digit of the last byte");
-	at402_frame_check(bytes, digits / 2);
-	PG_RETURN_POINTER(at402_frame_make(bytes, digits / 2));
+	if (!at402_parse_hex(input, length, bytes, &count))
+		ereport(ERROR, errcode(ERRCODE_INVALID_TEXT_REPRESENTATION),
+				errmsg("invalid input syntax for type %s", "at402_frame"),
+				errdetail("Expected a hexadecimal digit at character %zu, found %s.", count + 1,
+						  count < length ? psprintf("\"%.*s\"", pg_mblen(input + count),
+													input + count)
+										 : "the end"),
+				errhint("Write the bytes in hexadecimal, as in '\\x244153545241...'."));
+	at402_frame_check(bytes, count);
+	PG_RETURN_POINTER(at402_frame_make(bytes, count));
 }
 
 /* \x and lower-case digits, whatever bytea_output says. */

@@ -71,7 +71,7 @@ SELECT d->'reports'->0->'modules' FROM unnest(ARRAY[
 
 SELECT what, d->>'error' AS error, d->'offset' AS "offset", jsonb_array_length(d->'reports') AS reports,
 	d->'reports'->-1->'modules' AS modules_of_last, d->'tail' AS tail,
-	(d->>'offset')::int + length(d->>'tail') / 2 + 2 = length(f::bytea) AS complete
+	encode(substr(f::bytea, length(f::bytea) - 1 - length(d->>'tail') / 2), 'hex') LIKE lower(d->>'tail') || '____' AS is_end
 FROM (VALUES
 	(1, 'no report', pg_temp.packet('X', '\x00')::at402_frame),
 	(2, 'no report, with a body', pg_temp.packet('Y', '\x00abcdef')::at402_frame),
@@ -79,35 +79,38 @@ FROM (VALUES
 	(4, 'second report missing', pg_temp.packet('X', '\x02' || pg_temp.x_report(1))::at402_frame),
 	(5, 'bytes left', pg_temp.x(NULL, pg_temp.x_report(1) || '\xabcdef')),
 	(6, 'cut module', pg_temp.x(NULL, pg_temp.x_report(1, mask => '3', modules => '\x3d6453d3d4'))),
-	(7, 'Y: length below itself', pg_temp.y(NULL, pg_temp.y_report(1, mask => '5', modules => '\x04007a64' || '\x00ff'))),
-	(8, 'Y: module beyond the end', pg_temp.y(NULL, pg_temp.y_report(1, mask => '5', modules => '\x04007a64' || '\x63ff'))),
+	(7, 'Y: length below itself', pg_temp.y(NULL, pg_temp.y_report(1, mask => '5', modules => '\x04007a6400ff'))),
+	(8, 'Y: module beyond the end', pg_temp.y(NULL, pg_temp.y_report(1, mask => '5', modules => '\x04007a6463ff'))),
 	(9, 'K: cut', pg_temp.packet('K', pg_temp.imei('490154203237518') || '\x0102')::at402_frame),
 	(10, 'C', pg_temp.packet('C', '\x0102030405')::at402_frame)
 ) AS v (n, what, f), at402_decode(f) AS d
 ORDER BY n;
 
--- keys there are no others
+-- there are no other keys
 SELECT jsonb_object_keys(at402_decode(pg_temp.packet('X', '\x00')::at402_frame)) AS key ORDER BY 1;
 
 -- a module of Y that is unknown, too short, or longer than known
 SELECT d->'error' AS error, d->'reports'->0->'modules' AS modules
 FROM unnest(ARRAY[
-	pg_temp.y(NULL, pg_temp.y_report(1, mask => '1000000000001', modules => '\x04007a64' || '\x03abcd')),
+	pg_temp.y(NULL, pg_temp.y_report(1, mask => '1000000000001', modules => '\x04007a6403abcd')),
 	pg_temp.y(NULL, pg_temp.y_report(1, mask => '1', modules => '\x02ff')),
 	pg_temp.y(NULL, pg_temp.y_report(1, mask => '1', modules => '\x01')),
 	pg_temp.y(NULL, pg_temp.y_report(1, mask => '1', modules => '\x06007a640102'))]) AS f, at402_decode(f) AS d;
 
 -- ---- reports as rows ----
 
-SELECT r.* FROM at402_reports('5800cb02052196881aff5b3c0000200010bf53cbfab10000000100393d5853cbfab0031b93affffb034b0000ae00000000010000000c000c00000000000000787e00000000000000000000000000000000000000000000000000000000000000000000000000000000003d0000200010bf53cbfae60000280000293c5853cbfae6031b93affffb034b0000ae00000000010000000d000c00000000000000ae7e0000000000000000000000000000000000000000000000000000000000000000000000000000000000e604') AS r;
+SELECT report_no, imei, protocol, seq, time, reasons, status, longitude, latitude, fix_time, gnss_valid,
+	speed_kmh, heading_deg, altitude_m,
+	(SELECT array_agg(key ORDER BY key COLLATE "C") FROM jsonb_object_keys(modules) AS key) AS modules
+FROM at402_reports('5800cb02052196881aff5b3c0000200010bf53cbfab10000000100393d5853cbfab0031b93affffb034b0000ae00000000010000000c000c00000000000000787e00000000000000000000000000000000000000000000000000000000000000000000000000000000003d0000200010bf53cbfae60000280000293c5853cbfae6031b93affffb034b0000ae00000000010000000d000c00000000000000ae7e0000000000000000000000000000000000000000000000000000000000000000000000000000000000e604');
 -- no GNSS module; a position that is old; gnss_extended (bit 43); gnss before it
 SELECT r.report_no, r.seq, r.longitude, r.latitude, r.fix_time, r.gnss_valid, r.speed_kmh, r.heading_deg, r.altitude_m
 FROM at402_reports(pg_temp.x(NULL,
 	pg_temp.x_report(1),
 	pg_temp.x_report(2, status => 5, mask => '2', modules => pg_temp.gnss(52.5, -1.25, 40)),
-	pg_temp.x_report(3, mask => '80000000000', modules => pg_temp.gnss(10.5, 20.25, 60) || '\x0102030405060000' || '\x0000'),
+	pg_temp.x_report(3, mask => '80000000000', modules => pg_temp.gnss(10.5, 20.25, 60) || '\x01020304050600000000'),
 	pg_temp.x_report(4, mask => '80000000002', modules => pg_temp.gnss(52.5, -1.25, 40)
-					 || pg_temp.gnss(10.5, 20.25, 60) || '\x0102030405060000' || '\x0000'))) AS r;
+					 || pg_temp.gnss(10.5, 20.25, 60) || '\x01020304050600000000'))) AS r;
 -- no reports
 SELECT count(*) FROM unnest(ARRAY[pg_temp.line('$DIST,OK'), pg_temp.line('$ASTRA;AT402'), NULL,
 								  pg_temp.packet('X', '\x00')::at402_frame]) AS f, at402_reports(f);
@@ -167,11 +170,12 @@ FROM pg_proc AS p JOIN pg_language AS l ON l.oid = p.prolang
 	JOIN pg_extension AS e ON e.oid = d.refobjid AND d.refclassid = 'pg_extension'::regclass
 WHERE e.extname = 'at402' AND l.lanname NOT IN ('sql', 'plpgsql') AND p.proname !~ '^at402_(batch|stat)_'
 	AND (p.provolatile, p.proisstrict, p.proparallel) <> ('i', true, 's')
-ORDER BY 1;
+ORDER BY p.proname COLLATE "C";
 
 -- names, arguments and results of the contract
+\pset format unaligned
 SELECT p.proname, pg_get_function_arguments(p.oid) AS arguments, pg_get_function_result(p.oid) AS result
 FROM pg_proc AS p
 WHERE p.proname IN ('at402_decode', 'at402_reports', 'at402_frames', 'at402_fields', 'at402_reason_names',
 	'at402_status_names', 'at402_crc16', 'at402_ingest', 'at402_create_tables', 'at402_version')
-ORDER BY 1 COLLATE "C";
+ORDER BY p.proname COLLATE "C";

@@ -40,7 +40,8 @@ audit_value(const at402_module *module, const at402_field_def *field, const at40
 
 	AUDIT(field->name != NULL && field->den > 0);
 	AUDIT(has_span == (span.bytes != NULL));
-	if (has_span && field->type != AT402_T_NAME)
+	/* names are the core's own words, all else stands in the packet */
+	if (has_span && field->type != AT402_T_NAME && field->type != AT402_T_LIST)
 	{
 		AUDIT(span.bytes >= packet->bytes);
 		AUDIT(span.bytes + span.length <= packet->bytes + packet->end);
