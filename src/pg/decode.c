@@ -72,16 +72,17 @@ json_modules(At402Json *json, const at402_report *report)
 static void
 json_report(At402Json *json, const at402_report *report)
 {
+	/* in the order in which jsonb keeps members: it need not sort them */
 	at402_json_open(json, false);
 	json_int_member(json, "seq", report->seq);
 	json_string_member(json, "time", at402_time_text(report->time));
-	json_names_member(json, "reasons", at402_reason_names, AT402_REASONS, report->reasons);
-	json_int_member(json, "reasons_mask", (int64) report->reasons);
 	json_names_member(json, "status", at402_status_names,
 					  report->packet->variant->status_names, report->status);
-	json_int_member(json, "status_mask", report->status);
 	at402_json_key(json, "modules");
 	json_modules(json, report);
+	json_names_member(json, "reasons", at402_reason_names, AT402_REASONS, report->reasons);
+	json_int_member(json, "status_mask", report->status);
+	json_int_member(json, "reasons_mask", (int64) report->reasons);
 	at402_json_close(json, false);
 }
 
@@ -190,11 +191,12 @@ names_array(const char *const *names, int count, uint64_t mask)
 	return PointerGetDatum(construct_array(elems, n, TEXTOID, -1, false, TYPALIGN_INT));
 }
 
-/* The columns that a GNSS module fills, by the name of the field. */
+/* The columns that a GNSS module fills. */
 typedef struct GnssColumns
 {
 	Datum	   *values;
 	bool	   *nulls;
+	int			next;			/* of the columns that are looked for */
 } GnssColumns;
 
 enum
@@ -208,36 +210,33 @@ static void
 visit_gnss(void *context, at402_event event, const at402_field_def *field,
 		   const at402_value *value)
 {
+	/* in the order of the fields */
 	static const struct
 	{
 		const char *name;
 		int			column;
 	}			columns[] = {
-		{"longitude_deg", COL_LONGITUDE},
-		{"latitude_deg", COL_LATITUDE},
 		{"fix_time", COL_FIX_TIME},
+		{"latitude_deg", COL_LATITUDE},
+		{"longitude_deg", COL_LONGITUDE},
 		{"speed_kmh", COL_SPEED},
 		{"heading_deg", COL_HEADING},
 		{"altitude_m", COL_ALTITUDE},
 	};
 	GnssColumns *row = context;
+	int			c;
 
-	if (event != AT402_E_VALUE)
+	if (event != AT402_E_VALUE || row->next == lengthof(columns) ||
+		strcmp(columns[row->next].name, field->name) != 0)
 		return;
-	for (int i = 0; i < lengthof(columns); i++)
-	{
-		int			c = columns[i].column;
-
-		if (strcmp(columns[i].name, field->name) != 0)
-			continue;
-		row->nulls[c] = false;
-		if (value->kind == AT402_V_TIME)
-			row->values[c] = TimestampTzGetDatum(at402_time((uint32_t) value->raw));
-		else if (at402_value_whole(field))
-			row->values[c] = Int32GetDatum((int32) at402_value_int64(field, value->raw));
-		else
-			row->values[c] = Float8GetDatum((double) value->raw * field->num / field->den);
-	}
+	c = columns[row->next++].column;
+	row->nulls[c] = false;
+	if (value->kind == AT402_V_TIME)
+		row->values[c] = TimestampTzGetDatum(at402_time((uint32_t) value->raw));
+	else if (at402_value_whole(field))
+		row->values[c] = Int32GetDatum((int32) at402_value_int64(field, value->raw));
+	else
+		row->values[c] = Float8GetDatum((double) value->raw * field->num / field->den);
 }
 
 /*
@@ -269,7 +268,7 @@ at402_reports(PG_FUNCTION_ARGS)
 	{
 		Datum		values[REPORT_COLUMNS] = {0};
 		bool		nulls[REPORT_COLUMNS];
-		GnssColumns row = {values, nulls};
+		GnssColumns row = {values, nulls, 0};
 		At402Json	json = {0};
 		at402_module module = {0};
 		char		letter[2] = {(char) packet.bytes[0], 0};

@@ -9,13 +9,17 @@
 
 #include "mb/pg_wchar.h"
 #include "utils/builtins.h"
+#include "utils/datetime.h"
 #include "utils/fmgrprotos.h"
+#include "utils/memutils.h"
 #include "utils/timestamp.h"
 
 #include "pg/value.h"
 
 #define MAX_DIGITS 8			/* after the point; 1/256 has 8 */
 #define ENDLESS_DIGITS 12
+#define EPOCH_JDATE (UNIX_EPOCH_JDATE + AT402_EPOCH_UNIX / SECS_PER_DAY)
+#define MAX_FIELDS 64			/* of a module */
 
 bool
 at402_value_whole(const at402_field_def *field)
@@ -68,21 +72,35 @@ at402_value_numeric(const at402_field_def *field, int64 raw)
 TimestampTz
 at402_time(uint32_t seconds)
 {
-	return ((int64) seconds + AT402_EPOCH_UNIX -
-			(POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * (int64) SECS_PER_DAY) *
+	return (seconds - (POSTGRES_EPOCH_JDATE - EPOCH_JDATE) * (int64) SECS_PER_DAY) *
 		USECS_PER_SEC;
 }
 
 char *
 at402_time_text(uint32_t seconds)
 {
-	struct pg_tm tm;
-	fsec_t		fsec;
+	uint32_t	second = seconds % SECS_PER_DAY;
+	char	   *text_form = palloc(sizeof("1980-01-06T00:00:00Z"));
+	char	   *end = text_form;
+	int			year;
+	int			month;
+	int			day;
 
-	if (timestamp2tm(at402_time(seconds), NULL, &tm, &fsec, NULL, NULL) != 0)
-		elog(ERROR, "timestamp out of range");	/* a u32 cannot reach that */
-	return psprintf("%04d-%02d-%02dT%02d:%02d:%02dZ", tm.tm_year, tm.tm_mon, tm.tm_mday,
-					tm.tm_hour, tm.tm_min, tm.tm_sec);
+	j2date(EPOCH_JDATE + (int) (seconds / SECS_PER_DAY), &year, &month, &day);
+	end = pg_ultostr_zeropad(end, year, 4);
+	*end++ = '-';
+	end = pg_ultostr_zeropad(end, month, 2);
+	*end++ = '-';
+	end = pg_ultostr_zeropad(end, day, 2);
+	*end++ = 'T';
+	end = pg_ultostr_zeropad(end, second / SECS_PER_HOUR, 2);
+	*end++ = ':';
+	end = pg_ultostr_zeropad(end, second / SECS_PER_MINUTE % MINS_PER_HOUR, 2);
+	*end++ = ':';
+	end = pg_ultostr_zeropad(end, second % SECS_PER_MINUTE, 2);
+	*end++ = 'Z';
+	*end = '\0';
+	return text_form;
 }
 
 char *
@@ -244,8 +262,77 @@ visit_json(void *context, at402_event event, const at402_field_def *field,
 	}
 }
 
+/* The values of a module without lists, to be pushed in another order. */
+typedef struct Members
+{
+	int			count;
+	const at402_field_def *fields[MAX_FIELDS];
+	at402_value values[MAX_FIELDS];
+} Members;
+
+static void
+visit_member(void *context, at402_event event, const at402_field_def *field,
+			 const at402_value *value)
+{
+	Members    *m = context;
+
+	m->fields[m->count] = field;
+	m->values[m->count++] = *value;
+}
+
+static int
+compare_members(const void *a, const void *b, void *context)
+{
+	const Members *m = context;
+	const char *x = m->fields[*(const uint8 *) a]->name;
+	const char *y = m->fields[*(const uint8 *) b]->name;
+	size_t		x_length = strlen(x);
+	size_t		y_length = strlen(y);
+
+	return x_length != y_length ? (x_length < y_length ? -1 : 1) : strcmp(x, y);
+}
+
+/*
+ * The order in which jsonb keeps the members of such a module.  It is the same
+ * for all modules of the kind, so that it is sorted out once; sorting in each
+ * object takes longer than decoding it.
+ */
+static const uint8 *
+member_order(const at402_module *module, const Members *m)
+{
+	/* the two variants that share rows send different ones of them */
+	static uint8 *orders[2][UINT8_MAX];
+	uint8	  **order = &orders[module->report->packet->variant->letter == 'Y']
+							   [module->def - at402_modules];
+
+	if (*order == NULL)
+	{
+		uint8	   *sorted = MemoryContextAlloc(TopMemoryContext, m->count);
+
+		for (int i = 0; i < m->count; i++)
+			sorted[i] = (uint8) i;
+		qsort_arg(sorted, m->count, sizeof(uint8), compare_members, unconstify(Members *, m));
+		*order = sorted;
+	}
+	return *order;
+}
+
 void
 at402_json_module(At402Json *json, const at402_module *module)
 {
-	at402_module_visit(module, visit_json, json);
+	Members		m;
+	const uint8 *order;
+
+	/* K, M and V share rows and differ in them too: they are too rare to care */
+	if (module->raw || module->def->shape != AT402_FIELDS ||
+		module->report->packet->variant->header == 0)
+	{
+		at402_module_visit(module, visit_json, json);
+		return;
+	}
+	m.count = 0;
+	at402_module_visit(module, visit_member, &m);
+	order = member_order(module, &m);
+	for (int i = 0; i < m.count; i++)
+		at402_json_value(json, m.fields[order[i]], &m.values[order[i]], true);
 }
