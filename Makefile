@@ -7,7 +7,11 @@
 #   make stop       stops that server
 #   make check      builds and tests everything; installs what is missing
 #   make unit       the tests of src/core and src/net, which need no PostgreSQL
+#   make fuzz       libFuzzer on each target of test/fuzz; needs clang
+#                   FUZZ_SECONDS=60 each
+#   make bench-decode   reports a second that src/core decodes
 #   make sim        tools/at402sim, simulated trackers
+#   make docs       doc/protocol.md, from the table that decodes
 #   make clean
 #
 # WERROR=1 makes warnings errors.
@@ -30,20 +34,26 @@ PROVE_TESTS = test/t/*.pl
 # The part that is plain C: no PostgreSQL
 PURE = $(sort $(wildcard src/core/*.c src/net/*.c))
 PURE_HEADERS = $(wildcard src/core/*.h src/core/*.def src/net/*.h)
-SIM = $(sort $(wildcard tools/*.c))
+SIM = tools/at402sim.c $(sort $(wildcard tools/sim_*.c))
 UNIT_TESTS = $(patsubst %.c,%.bin,$(sort $(wildcard test/unit/test_*.c)))
+FUZZ_TARGETS = $(patsubst test/fuzz/fuzz_%.c,%,$(sort $(wildcard test/fuzz/fuzz_*.c)))
+FUZZERS = $(FUZZ_TARGETS:%=test/fuzz/fuzz_%.bin)
+REPLAYS = $(FUZZ_TARGETS:%=test/fuzz/replay_%.bin)
+TEST_HEADERS = $(wildcard test/unit/*.h test/fuzz/*.h)
+FUZZ_SECONDS = 60
 
 WARNINGS = -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes \
 	-Wno-unused-parameter $(if $(WERROR),-Werror)
 PURE_CFLAGS = -std=c11 -D_GNU_SOURCE -g $(WARNINGS) -Isrc
+TEST_CFLAGS = -Itest/unit -DAT402_TEST_DIR='"$(CURDIR)/test"'
 SANITIZE = -O1 -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
 
 PG_CPPFLAGS = -I$(srcdir)/src -DAT402_VERSION='"$(EXTVERSION)"' -MMD -MP
 PG_CFLAGS = $(WARNINGS)
-EXTRA_CLEAN = $(OBJS:.o=.d) $(UNIT_TESTS) tools/at402sim
+EXTRA_CLEAN = $(OBJS:.o=.d) $(UNIT_TESTS) $(FUZZERS) $(REPLAYS) test/bench/*.bin tools/at402sim tools/protocol_doc
 
 # These work on a machine without PostgreSQL
-ifneq ($(filter-out run stop check unit sim,$(or $(MAKECMDGOALS),all)),)
+ifneq ($(filter-out run stop check unit fuzz bench-decode sim docs,$(or $(MAKECMDGOALS),all)),)
 PG_CONFIG = pg_config
 PGXS := $(shell $(PG_CONFIG) --pgxs)
 ifeq ($(PGXS),)
@@ -85,13 +95,36 @@ sim: tools/at402sim
 tools/at402sim: $(SIM) $(PURE) $(PURE_HEADERS) $(wildcard tools/*.h)
 	$(CC) $(PURE_CFLAGS) -O2 -o $@ $(SIM) $(PURE) -lm
 
-unit: $(UNIT_TESTS)
-	@failed=0; for test in $(UNIT_TESTS); do \
+docs: tools/protocol_doc
+	tools/protocol_doc >doc/protocol.md
+
+tools/protocol_doc: tools/protocol_doc.c $(PURE) $(PURE_HEADERS)
+	$(CC) $(PURE_CFLAGS) -o $@ $< $(PURE)
+
+unit: $(UNIT_TESTS) $(REPLAYS)
+	@failed=0; for test in $^; do \
 		if $$test; then echo "ok - $$test"; else echo "not ok - $$test"; failed=1; fi; done; \
 	exit $$failed
 
-$(UNIT_TESTS): %.bin: %.c $(PURE) $(PURE_HEADERS)
-	$(CC) $(PURE_CFLAGS) $(SANITIZE) -o $@ $< $(PURE)
+$(UNIT_TESTS): %.bin: %.c $(PURE) $(PURE_HEADERS) $(TEST_HEADERS)
+	$(CC) $(PURE_CFLAGS) $(TEST_CFLAGS) $(SANITIZE) -o $@ $< $(PURE)
 
-.PHONY: run stop check sim unit
+$(REPLAYS): test/fuzz/replay_%.bin: test/fuzz/fuzz_%.c test/fuzz/replay.c $(PURE) $(PURE_HEADERS) \
+		$(TEST_HEADERS)
+	$(CC) $(PURE_CFLAGS) $(TEST_CFLAGS) $(SANITIZE) -DFUZZ_TARGET='"$*"' -o $@ $(filter %.c,$^)
+
+fuzz: $(FUZZERS)
+	@for target in $(FUZZ_TARGETS); do test/fuzz/run.sh $$target $(FUZZ_SECONDS) || exit 1; done
+
+$(FUZZERS): %.bin: %.c $(PURE) $(PURE_HEADERS) $(TEST_HEADERS)
+	clang $(PURE_CFLAGS) $(TEST_CFLAGS) $(SANITIZE) -fsanitize=fuzzer -o $@ $< $(PURE)
+
+bench-decode: test/bench/bench_decode.bin
+	$<
+
+# Optimized as PGXS does it
+test/bench/bench_decode.bin: test/bench/bench_decode.c $(PURE) $(PURE_HEADERS) $(TEST_HEADERS)
+	$(CC) $(PURE_CFLAGS) $(TEST_CFLAGS) -O2 -o $@ $< $(PURE)
+
+.PHONY: run stop check sim docs unit fuzz bench-decode
 .DELETE_ON_ERROR:

@@ -3,6 +3,7 @@
 # Run at the top of the source tree; writes TAP.
 use strict;
 use warnings;
+use File::Temp;
 use JSON::PP;
 use Test::More;
 
@@ -81,6 +82,37 @@ none('every C file opens with a comment that says what it is',
 my $sleep = qr/^.*\b(?:pg_|u|nano)?sleep\b.*$/m;
 none('no test waits by sleeping',
 	map { my $file = $_; map { "$file: $_" } slurp($file) =~ /$sleep/g } @tests);
+
+# The documents
+my $build = File::Temp->newdir;
+is(system('cc', '-std=c11', '-Isrc', '-o', "$build/protocol_doc", 'tools/protocol_doc.c',
+		glob('src/core/*.c')),
+	0, 'tools/protocol_doc.c is C11 and needs the core only');
+ok(qx("$build/protocol_doc") eq slurp('doc/protocol.md'), 'doc/protocol.md is what make docs writes');
+
+my $operations = slurp('doc/operations.md');
+
+# What of these words or sentences does doc/operations.md not say?
+sub unsaid
+{
+	return grep { index($operations, $_) < 0 } @_;
+}
+
+my $settings = slurp('src/pg/settings.c');
+my ($retained) = $settings =~ /retained_tables\[\] = \{(.*?)\}/s;
+my @settings = sort($settings =~ /"(at402\.\w+)"/g,
+	map { "at402.retention_$_" } $retained =~ /"(\w+)"/g);
+is_deeply([sort $operations =~ /^\| `(at402\.\w+)` \|/mg], \@settings,
+	'doc/operations.md has a line for each setting, and no other');
+none('it says what each column of the views of statistics means',
+	unsaid(map { "| `$_` |" } slurp('sql/70-stat.sql') =~ /OUT "?(\w+)/g));
+my @quarantined = map { code($_) =~ /\bquarantine(?:_item)?\((.*?)\);/gs } @pg;
+none('it says what each reason of the quarantine means',
+	unsaid(map { "| `$_` |" } map { /"([a-z_]+)"/g } @quarantined));
+my @logged = map { code($_) =~ /ereport\((?:LOG|WARNING|FATAL),[^;]*?errmsg\("((?:[^"\\]|\\.)*)"/g,
+	code($_) =~ /\{"(at402 [^"]+)"/g } @pg, @worker;
+none('it says what each line means that the workers write to the log',
+	unsaid(map { s/\\"/"/gr } map { split /%\w+/ } @logged));
 
 # The version
 my ($version) = slurp('at402.control') =~ /^default_version = '(.*)'$/m;

@@ -145,6 +145,7 @@ struct at402_net
 	at402_datagram *datagrams;
 	int			free_datagram;	/* index; -1: all wait for answers */
 	bool		udp_resting;	/* some socket is */
+	bool		datagrams_first;	/* whose turn it is, when there is room again */
 	uint8_t    *datagram;		/* the one being cut */
 	size_t		datagram_length;	/* 0: none */
 	size_t		datagram_used;

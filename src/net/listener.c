@@ -31,6 +31,8 @@ typedef struct refusal
 	char		text[256];
 } refusal;
 
+static void refuse(refusal *first, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
 static void
 refuse(refusal *first, const char *format, ...)
 {
@@ -177,7 +179,8 @@ open_socket(const at402_address *address, bool udp, bool share_port)
 {
 	const int	on = 1;
 	int			family = address->any.sa_family;
-	int			fd = socket(family, (udp ? SOCK_DGRAM : SOCK_STREAM) | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	int			type = (udp ? SOCK_DGRAM : SOCK_STREAM) | SOCK_NONBLOCK | SOCK_CLOEXEC;
+	int			fd = socket(family, type, 0);
 	int			failure;
 
 	if (fd < 0)

@@ -214,19 +214,42 @@ at402_net_timeout(const at402_net *net)
 
 /* ---- the turn ---- */
 
-/* Lets those on who waited for room, while there is any. */
 static void
-serve_waiting(at402_net *net)
+serve_waiting_datagrams(at402_net *net)
 {
 	if (!net->full && net->datagram_length > 0)
 		at402_datagram_offer(net);
-	if (net->udp_resting && at402_datagram_room(net))
-	{
-		net->udp_resting = false;
-		at402_sockets_wake(net, true);
-	}
+	if (!net->udp_resting || !at402_datagram_room(net))
+		return;
+	net->udp_resting = false;
+	at402_sockets_wake(net, true);
+	for (int i = 0; i < net->sockets.count; i++)
+		if (net->sockets.list[i].udp)
+			at402_datagram_receive(net, i);
+}
+
+static void
+serve_waiting_connections(at402_net *net)
+{
 	for (int i = 0; i < AT402_POLL_EVENTS && !net->full && !TAILQ_EMPTY(&net->waiting); i++)
 		at402_connection_go_on(net, TAILQ_FIRST(&net->waiting));
+}
+
+/*
+ * Lets those on who waited for room, while there is any.  A flood of either
+ * kind could take all of it, so each is first every other time.
+ */
+static void
+serve_waiting(at402_net *net)
+{
+	if (net->full)
+		return;
+	net->datagrams_first = !net->datagrams_first;
+	if (net->datagrams_first)
+		serve_waiting_datagrams(net);
+	serve_waiting_connections(net);
+	if (!net->datagrams_first)
+		serve_waiting_datagrams(net);
 }
 
 static void

@@ -44,10 +44,10 @@ typedef struct Emitter
 	const At402Report *report;
 	int			n;				/* next row of this report */
 
-	/* columns by field, found by name once */
+	/* columns by field or by literal name, found once */
 	struct
 	{
-		const at402_field_def *field;
+		const void *key;
 		int			column;
 	}			cache[CACHE_SIZE];
 
@@ -57,6 +57,7 @@ typedef struct Emitter
 	int			depth;			/* of lists and items */
 	bool		anything;		/* a value that is not zero */
 	At402Json	data;			/* what finds no column */
+	int			data_column;
 	bool		data_open;
 	List	   *texts;			/* for a column of type text[] */
 	int			texts_column;
@@ -64,26 +65,28 @@ typedef struct Emitter
 
 #define NO_COLUMN (-1)
 
+/* The column with this name; key: an address that stands for the name. */
 static int
-find_column(Emitter *e, const char *name)
+find_column(Emitter *e, const void *key, const char *name)
 {
-	for (int i = 0; i < e->desc->natts; i++)
-		if (strcmp(NameStr(TupleDescAttr(e->desc, i)->attname), name) == 0)
-			return i;
-	return NO_COLUMN;
+	int			slot = ((uintptr_t) key / sizeof(int)) & (CACHE_SIZE - 1);
+
+	if (e->cache[slot].key != key)
+	{
+		int			column = e->desc->natts - 1;
+
+		while (column >= 0 && strcmp(NameStr(TupleDescAttr(e->desc, column)->attname), name) != 0)
+			column--;
+		e->cache[slot].key = key;
+		e->cache[slot].column = column;
+	}
+	return e->cache[slot].column;
 }
 
 static int
 field_column(Emitter *e, const at402_field_def *field)
 {
-	int			slot = ((uintptr_t) field / sizeof(*field)) & (CACHE_SIZE - 1);
-
-	if (e->cache[slot].field != field)
-	{
-		e->cache[slot].field = field;
-		e->cache[slot].column = find_column(e, field->column[0] ? field->column : field->name);
-	}
-	return e->cache[slot].column;
+	return find_column(e, field, field->column[0] ? field->column : field->name);
 }
 
 static void
@@ -93,10 +96,11 @@ set(Emitter *e, int column, Datum value)
 	e->nulls[column] = false;
 }
 
+/* name must be a literal: its address is remembered. */
 static void
 set_named(Emitter *e, const char *name, Datum value)
 {
-	int			column = find_column(e, name);
+	int			column = find_column(e, name, name);
 
 	if (column == NO_COLUMN)
 		elog(ERROR, "row function has no column \"%s\"", name);
@@ -191,7 +195,7 @@ end_row(Emitter *e)
 	if (e->data_open)
 	{
 		at402_json_close(&e->data, false);
-		set_named(e, "data", JsonbPGetDatum(JsonbValueToJsonb(e->data.result)));
+		set(e, e->data_column, JsonbPGetDatum(JsonbValueToJsonb(e->data.result)));
 	}
 	if (e->texts != NIL)
 	{
@@ -222,12 +226,12 @@ put_value(Emitter *e, const at402_field_def *field, const at402_value *value)
 	int			column;
 	Oid			type;
 
-	if (value->kind == AT402_V_NULL || strcmp(field->column, "-") == 0)
+	if (value->kind == AT402_V_NULL || field->column[0] == '-')
 		return;
 	column = field_column(e, field);
 	if (column == NO_COLUMN)
 	{
-		if (find_column(e, "data") != NO_COLUMN)
+		if (e->data_column != NO_COLUMN)
 		{
 			open_data(e);
 			at402_json_value(&e->data, field, value, true);
@@ -615,6 +619,7 @@ create_emitter(FunctionCallInfo fcinfo)
 	e->desc = rsinfo->setDesc;
 	e->values = palloc0(e->desc->natts * sizeof(Datum));
 	e->nulls = palloc(e->desc->natts * sizeof(bool));
+	e->data_column = find_column(e, "data", "data");
 	e->row_context = AllocSetContextCreate(CurrentMemoryContext, "at402 rows",
 										   ALLOCSET_DEFAULT_SIZES);
 	return e;

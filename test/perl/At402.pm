@@ -45,7 +45,7 @@ sub new_node
 	my ($name, @settings) = @_;
 	my $node = PostgreSQL::Test::Cluster->new($name);
 
-	$node->init;
+	$node->init(extra => [ '--encoding', 'UTF8' ]);
 	$node->append_conf('postgresql.conf', "shared_preload_libraries = 'at402'");
 	$node->append_conf('postgresql.conf', "at402.port = 0");
 	$node->append_conf('postgresql.conf', $_) foreach @settings;

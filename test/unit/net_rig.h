@@ -211,7 +211,10 @@ step(void)
 	int64_t		timeout = at402_net_timeout(net);
 
 	for (int i = 0; i < client_count; i++)
-		fds[i + 1] = (struct pollfd) {.fd = clients[i].ended ? -1 : clients[i].fd, .events = POLLIN};
+	{
+		fds[i + 1].fd = clients[i].ended ? -1 : clients[i].fd;
+		fds[i + 1].events = POLLIN;
+	}
 	poll(fds, (nfds_t) client_count + 1, timeout < 0 || timeout > 1000 ? 1000 : (int) timeout);
 	at402_net_turn(net);
 }
