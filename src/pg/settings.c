@@ -101,7 +101,7 @@ define_listener_settings(void)
 			   64, at_start, 0);
 	define_int("at402.max_connections",
 			   "Largest number of open TCP connections of trackers to each listener.",
-			   &at402_max_connections, 1000, 1, 100000, at_start, 0);
+			   &at402_max_connections, 300, 1, 100000, at_start, 0);
 	define_int("at402.max_connections_per_address",
 			   "Largest number of open TCP connections from one address; 0: no limit.",
 			   &at402_max_connections_per_address, 0, 0, 100000, PGC_SIGHUP, 0);

@@ -56,6 +56,7 @@
 
 typedef enum At402Statement
 {
+	CHECK_AT_ONCE,
 	FIND_DEVICES,
 	REGISTER_DEVICES,
 	UPDATE_DEVICES,
@@ -80,6 +81,7 @@ typedef enum At402Statement
 } At402Statement;
 
 static const char *const statements[STATEMENT_COUNT] = {
+	[CHECK_AT_ONCE] = "SET CONSTRAINTS ALL IMMEDIATE",
 	[FIND_DEVICES] =
 		"SELECT d.imei, d.id, d.enabled, d.protocol, s.\"time\", s.ignition FROM " SCHEMA ".device d "
 		"LEFT JOIN " SCHEMA ".device_state s ON s.device_id = d.id WHERE d.imei = ANY (ARRAY("
@@ -842,6 +844,13 @@ at402_store_batch(At402Batch *batch)
 	ErrorData  *error;
 
 	find_schemas();
+	if (batch->listener != 0)
+	{
+		/* what a user has deferred to the commit would fail for the whole batch */
+		SPI_connect();
+		run(batch, CHECK_AT_ONCE, 0);
+		SPI_finish();
+	}
 	if (any_needs_device(batch))
 	{
 		attempt_items(resolve_devices, batch, needs_device);

@@ -61,11 +61,11 @@ typedef struct Tracker
 	TimestampTz changed_at;
 } Tracker;
 
-/* Whose connection is it? */
+/* Whose connection is it?  A gateway may send for many trackers. */
 typedef struct Connection
 {
 	at402_ticket ticket;		/* key */
-	char		imei[AT402_SENDER_TEXT];
+	List	   *trackers;		/* of Tracker, which stay while they are in a list */
 } Connection;
 
 typedef struct Listener
@@ -76,6 +76,7 @@ typedef struct Listener
 	MemoryContext queue_context;
 	List	   *queue;			/* of Arrival */
 	int			queued_reports;
+	size_t		queued_bytes;
 	instr_time	first_arrived;	/* of the queue */
 	bool		full;			/* net was told that there is no room */
 	HTAB	   *trackers;
@@ -142,7 +143,8 @@ take_frame(void *context, const at402_arrival *a)
 	char	   *memory;
 	size_t		peer_size = strlen(a->peer) + 1;
 
-	if (l->queued_reports >= at402_batch_reports * QUEUE_BATCHES)
+	if (l->queued_reports >= at402_batch_reports * QUEUE_BATCHES ||
+		l->queued_bytes >= (size_t) at402_receive_buffers * 1024)
 	{
 		l->full = true;
 		return false;
@@ -175,16 +177,13 @@ take_frame(void *context, const at402_arrival *a)
 	l->queue = lappend(l->queue, arrival);
 	MemoryContextSwitchTo(caller);
 	l->queued_reports += claimed_reports(a);
+	l->queued_bytes += a->length;
 	return true;
 }
 
 static void
-tracker_left(Listener *l, const char *imei)
+tracker_left(Listener *l, Tracker *t)
 {
-	Tracker    *t = hash_search(l->trackers, imei, HASH_FIND, NULL);
-
-	if (t == NULL)
-		return;
 	t->connections--;
 	t->changed_at = GetCurrentTimestamp();
 	l->presence_changed = true;
@@ -195,10 +194,13 @@ connection_gone(void *context, at402_ticket ticket, const char *imei)
 {
 	Listener   *l = context;
 	Connection *c = hash_search(l->connections, &ticket, HASH_FIND, NULL);
+	ListCell   *lc;
 
 	if (c == NULL)
 		return;
-	tracker_left(l, c->imei);
+	foreach(lc, c->trackers)
+		tracker_left(l, lfirst(lc));
+	list_free(c->trackers);
 	hash_search(l->connections, &ticket, HASH_REMOVE, NULL);
 }
 
@@ -212,29 +214,42 @@ create_hash(const char *name, Size key, Size entry, int flags)
 	return hash_create(name, 256, &ctl, HASH_ELEM | flags);
 }
 
-/* A frame was stored: its connection, if it is still there, belongs to that
- * tracker. */
+/*
+ * A frame was stored: its connection, if it is still there, is that tracker's.
+ * A login names a new sender in place of the one before it.
+ */
 static void
 note_connection(Listener *l, const At402Item *item)
 {
+	MemoryContext caller;
 	Connection *c;
 	Tracker    *t;
+	ListCell   *lc;
 	bool		found;
 
 	if (!at402_net_is_open(l->net, item->ticket))
 		return;
-	c = hash_search(l->connections, &item->ticket, HASH_ENTER, &found);
-	if (found && strcmp(c->imei, item->imei) == 0)
-		return;
-	if (found)
-		tracker_left(l, c->imei);
-	strlcpy(c->imei, item->imei, sizeof(c->imei));
 	t = hash_search(l->trackers, item->imei, HASH_ENTER, &found);
 	if (!found)
 	{
 		t->connections = 0;
 		t->announced = false;
 	}
+	c = hash_search(l->connections, &item->ticket, HASH_ENTER, &found);
+	if (!found)
+		c->trackers = NIL;
+	if (list_member_ptr(c->trackers, t))
+		return;
+	if (item->logged_in)
+	{
+		foreach(lc, c->trackers)
+			tracker_left(l, lfirst(lc));
+		list_free(c->trackers);
+		c->trackers = NIL;
+	}
+	caller = MemoryContextSwitchTo(TopMemoryContext);
+	c->trackers = lappend(c->trackers, t);
+	MemoryContextSwitchTo(caller);
 	t->connections++;
 	t->changed_at = item->received_at;
 	l->presence_changed = true;
@@ -318,8 +333,12 @@ store_queue(void *argument)
 	l->result.duplicates = batch->duplicates;
 	l->result.quarantined = batch->quarantined;
 	at402_batch_destroy(batch);
-	/* COMMIT must not be cut short: it may wait for a standby */
+	/*
+	 * COMMIT may wait for a standby, and must not be cut short.  From here on no
+	 * cancel can come; one that just came is taken now.
+	 */
 	disable_timeout(STATEMENT_TIMEOUT, false);
+	CHECK_FOR_INTERRUPTS();
 }
 
 static void
@@ -392,6 +411,7 @@ clear_queue(Listener *l)
 	MemoryContextReset(l->queue_context);
 	l->queue = NIL;
 	l->queued_reports = 0;
+	l->queued_bytes = 0;
 	if (l->full)
 	{
 		l->full = false;
@@ -436,6 +456,7 @@ attempt_queue(Listener *l)
 	if (!at402_attempt(AT402_TRANSACTION, store_queue, l, &error))
 	{
 		disable_timeout(STATEMENT_TIMEOUT, false);
+		QueryCancelPending = false; /* one that came too late to be caught */
 		return error;
 	}
 	/*
