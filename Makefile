@@ -6,6 +6,8 @@
 #                   PORT=8888  LISTEN=localhost  DEMO=1 (0: no simulated trackers)
 #   make stop       stops that server
 #   make check      builds and tests everything; installs what is missing
+#   make torture    kills, stops and locks the server under load; nothing may be lost or doubled
+#                   ROUNDS=200  SEED=n (the one to repeat)
 #   make unit       the tests of src/core and src/net, which need no PostgreSQL
 #   make fuzz       libFuzzer on each target of test/fuzz; needs clang
 #                   FUZZ_SECONDS=60 each
@@ -28,6 +30,7 @@ DATA = $(wildcard sql/at402--*--*.sql)
 
 REGRESS = $(patsubst test/sql/%.sql,%,$(sort $(wildcard test/sql/*.sql)))
 REGRESS_OPTS = --inputdir=test
+ENCODING = UTF8
 TAP_TESTS = 1
 PROVE_TESTS = test/t/*.pl
 
@@ -53,7 +56,7 @@ PG_CFLAGS = $(WARNINGS)
 EXTRA_CLEAN = $(OBJS:.o=.d) $(UNIT_TESTS) $(FUZZERS) $(REPLAYS) test/bench/*.bin tools/at402sim tools/protocol_doc
 
 # These work on a machine without PostgreSQL
-ifneq ($(filter-out run stop check unit fuzz bench-decode sim docs,$(or $(MAKECMDGOALS),all)),)
+ifneq ($(filter-out run stop check torture unit fuzz bench-decode sim docs,$(or $(MAKECMDGOALS),all)),)
 PG_CONFIG = pg_config
 PGXS := $(shell $(PG_CONFIG) --pgxs)
 ifeq ($(PGXS),)
@@ -89,6 +92,9 @@ ifneq ($(filter check,$(MAKECMDGOALS)),)
 check:
 	@test/check.sh
 endif
+
+torture:
+	@test/check.sh $@
 
 sim: tools/at402sim
 
@@ -126,5 +132,5 @@ bench-decode: test/bench/bench_decode.bin
 test/bench/bench_decode.bin: test/bench/bench_decode.c $(PURE) $(PURE_HEADERS) $(TEST_HEADERS)
 	$(CC) $(PURE_CFLAGS) $(TEST_CFLAGS) -O2 -o $@ $< $(PURE)
 
-.PHONY: run stop check sim docs unit fuzz bench-decode
+.PHONY: run stop check torture sim docs unit fuzz bench-decode
 .DELETE_ON_ERROR:

@@ -237,7 +237,7 @@ AS $$
 	-- ... and the connection
 	('device_state', 'connected', 'bool NOT NULL DEFAULT false', 'has a connection open'),
 	('device_state', 'listener', 'int', 'number of the worker that holds the connection'),
-	('device_state', 'last_seen', 'timestamptz', 'when anything was last received from it')
+	('device_state', 'last_seen', 'timestamptz', 'when it last connected or brought a new report')
 		) AS v (tables, column_name, definition, about)
 	WHERE e.extname = 'postgis'
 $$;

@@ -1,9 +1,13 @@
 #!/bin/sh
 # check.sh - make check: builds everything and runs every test
 #
+#   check.sh            all of them
+#   check.sh torture    make torture: test/t/008_torture.pl alone, for ROUNDS rounds with SEED
+#
 # All of it happens in a copy of the checkout, uncommitted files included, and as a user who is
 # not root: nothing depends on earlier builds, and nothing is left behind.  When something fails,
-# the end of its log is shown, and all logs are kept in .check of the checkout.
+# the end of its log is shown, and all logs are kept in .check of the checkout; of a torture that
+# failed, the copy itself stays, with the server's data.
 set -eu
 cd "$(dirname "$0")/.."
 . tools/common.sh
@@ -11,6 +15,7 @@ cd "$(dirname "$0")/.."
 checkout=$PWD
 passed=0
 failed=0
+keep_copy=''
 
 # make_in TREE COMPILER ARGUMENT...: make as the test user, in the same environment everywhere
 make_in()
@@ -48,6 +53,12 @@ tap()
 	make_in gcc gcc installcheck REGRESS= PROVE_FLAGS=-v
 }
 
+torture()
+{
+	make_in gcc gcc installcheck REGRESS= PROVE_TESTS=test/t/008_torture.pl PROVE_FLAGS=-v \
+		ROUNDS="${ROUNDS:-200}" SEED="${SEED:-}"
+}
+
 # step NAME COMMAND...: runs a command and counts the results it writes, which are lines of TAP
 # (ok ..., not ok ...) or of pg_regress (... ok, ... FAILED).
 step()
@@ -76,7 +87,7 @@ clean_up()
 		pid=$(head -n 1 "$file")
 		[ "$(readlink "/proc/$pid/cwd")" != "${file%/*}" ] || kill -QUIT "$pid"
 	done
-	rm -rf "$work"
+	[ -n "$keep_copy" ] || rm -rf "$work"
 }
 
 need_packages $SERVER_PACKAGES clang libclang-rt-14-dev perl libipc-run-perl
@@ -98,6 +109,12 @@ cat >"$work/server.conf" <<-CONF
 CONF
 chown -R "$user" "$work"
 cd "$work/gcc"
+
+if [ "${1:-}" = torture ]; then
+	build gcc
+	torture || { keep_copy=1; exit 1; }
+	exit
+fi
 
 step walls as_user "$user" perl test/walls.pl
 step build-gcc build gcc

@@ -539,16 +539,18 @@ put_fields(at402_writer *w, const at402_module_def *def, uint8_t rows, size_t re
 
 /* A module whose bytes are given as such, because they could not be read. */
 static bool
-is_given_raw(const at402_module_def *def, const at402_source *source, at402_span *raw)
+is_given_raw(const at402_module_def *def, bool prefixed, const at402_source *source,
+			 at402_span *raw)
 {
 	int64_t		ignored;
 
 	if (def != NULL && def->shape == AT402_DEBUG &&
 		get_raw(source, &def->fields[PART_debug_type], &ignored))
 		return false;
-	if (def != NULL && def->shape == AT402_FIELDS && def->fields[0].name != NULL &&
+	/* a module of X whose only field is called so has a fixed size */
+	if (!prefixed && def != NULL && def->shape == AT402_FIELDS &&
 		strcmp(def->fields[0].name, at402_raw_field.name) == 0)
-		return false;			/* its only field is called so */
+		return false;
 	return get_span(source, &at402_raw_field, raw);
 }
 
@@ -580,7 +582,7 @@ at402_encode_module(at402_report_writer *r, const at402_module_def *def, unsigne
 		w->bytes[r->start + v->mask.offset + v->mask.width - 1 - bit / 8] |= 1U << bit % 8;
 	put(w, prefix, 0);
 	start = w->length;
-	if (is_given_raw(def, source, &raw))
+	if (is_given_raw(def, y, source, &raw))
 		put_span(w, raw);
 	else if (shape == AT402_FIELDS && def != NULL)
 		/* the rows of the variant that the module is of: Z, older X ... */

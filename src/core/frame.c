@@ -222,6 +222,7 @@ at402_parse_hex(const char *text, size_t length, uint8_t *bytes, size_t *count)
 {
 	size_t		at = 0;
 	size_t		digits = 0;
+	int			high = 0;
 
 	while (at < length && is_space(text[at]))
 		at++;
@@ -238,10 +239,9 @@ at402_parse_hex(const char *text, size_t length, uint8_t *bytes, size_t *count)
 			*count = at;
 			return false;
 		}
-		if (digits % 2 == 0)
-			bytes[digits / 2] = (uint8_t) (digit << 4);
-		else
-			bytes[digits / 2] |= (uint8_t) digit;
+		if (digits % 2 != 0)
+			bytes[digits / 2] = (uint8_t) (high << 4 | digit);
+		high = digit;
 		digits++;
 	}
 	*count = digits % 2 == 0 ? digits / 2 : length;

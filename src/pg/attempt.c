@@ -34,6 +34,8 @@ at402_attempt(At402Level level, At402Work work, void *argument, ErrorData **erro
 
 	PG_TRY();
 	{
+		/* what is raised tells of the work, not of who wanted it done */
+		error_context_stack = NULL;
 		if (level == AT402_TRANSACTION)
 		{
 			SetCurrentStatementStartTimestamp();

@@ -147,11 +147,13 @@ at402_decode(PG_FUNCTION_ARGS)
 	at402_span	span;
 	at402_frame frame;
 	at402_packet packet;
+	char		protocol;
 	at402_login login;
 
 	if (PG_ARGISNULL(0))
 		PG_RETURN_NULL();
 	span = at402_frame_bytes(PG_GETARG_AT402_FRAME_PP(0));
+	protocol = at402_protocol_arg(fcinfo, 1);
 	at402_frame_scan(span.bytes, span.length, &frame);
 
 	at402_json_open(&json, false);
@@ -168,7 +170,7 @@ at402_decode(PG_FUNCTION_ARGS)
 																			 span.length))));
 			break;
 		case AT402_FRAME_PACKET:
-			at402_packet_open(&packet, span.bytes, span.length, at402_protocol_arg(fcinfo, 1),
+			at402_packet_open(&packet, span.bytes, span.length, protocol,
 							  AT402_SENDER_UNKNOWN);
 			json_packet(&json, &packet);
 			break;
@@ -252,15 +254,17 @@ at402_reports(PG_FUNCTION_ARGS)
 	at402_span	span;
 	at402_frame frame;
 	at402_packet packet;
+	char		protocol;
 	at402_report report = {0};
 
 	InitMaterializedSRF(fcinfo, MAT_SRF_USE_EXPECTED_DESC);
 	if (PG_ARGISNULL(0))
 		return (Datum) 0;
 	span = at402_frame_bytes(PG_GETARG_AT402_FRAME_PP(0));
+	protocol = at402_protocol_arg(fcinfo, 1);
 	at402_frame_scan(span.bytes, span.length, &frame);
 	if (frame.kind != AT402_FRAME_PACKET ||
-		at402_packet_open(&packet, span.bytes, span.length, at402_protocol_arg(fcinfo, 1),
+		at402_packet_open(&packet, span.bytes, span.length, protocol,
 						  AT402_SENDER_UNKNOWN) != AT402_OK)
 		return (Datum) 0;
 

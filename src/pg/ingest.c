@@ -49,6 +49,25 @@ raise_bad_argument(const char *name, const char *value, const char *hint)
 			errmsg("invalid %s: \"%s\"", name, value), errhint("%s", hint));
 }
 
+/* The letter of a device's last login, which frames alone do not tell; 0. */
+static char
+device_protocol(Datum imei)
+{
+	char		letter = 0;
+
+	SPI_connect();
+	if (SPI_execute_with_args("SELECT protocol FROM at402.device WHERE imei = $1", 1,
+							  (Oid[]) {TEXTOID}, &imei, NULL, true, 1) == SPI_OK_SELECT &&
+		SPI_processed == 1)
+	{
+		char	   *protocol = SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1);
+
+		letter = protocol != NULL ? protocol[0] : 0;
+	}
+	SPI_finish();
+	return letter;
+}
+
 /*
  * at402_ingest(frames, imei, received_at, peer, transport)
  *    -> reports, inserted, duplicates, quarantined
@@ -83,10 +102,13 @@ at402_ingest(PG_FUNCTION_ARGS)
 		if (!at402_imei_valid((uint8_t *) imei, strlen(imei)))
 			raise_bad_argument("imei", imei, "An IMEI has 15 digits, the last a Luhn check digit.");
 		strlcpy(item.login_imei, imei, sizeof(item.login_imei));
+		item.protocol = device_protocol(PG_GETARG_DATUM(1));
 		item.logged_in = true;
 	}
 	item.received_at = PG_ARGISNULL(2) ? GetCurrentTransactionStartTimestamp()
 									   : PG_GETARG_TIMESTAMPTZ(2);
+	if (TIMESTAMP_NOT_FINITE(item.received_at))
+		raise_bad_argument("received_at", "infinity", "Give the time of reception.");
 	item.peer = PG_ARGISNULL(3) ? NULL
 								: DatumGetCString(DirectFunctionCall1(inet_out,
 																	  PG_GETARG_DATUM(3)));

@@ -503,7 +503,6 @@ visit_probe(void *context, at402_event event, const at402_field_def *field,
 {
 	Emitter    *e = context;
 
-	e->anything |= !is_zero(value);
 	begin_row(e);
 	set_named_text(e, "kind", e->def->kind);
 	set_named(e, "line", Int16GetDatum((int16) (field - e->def->fields) + 1));
@@ -530,8 +529,7 @@ emit_io(Emitter *e)
 			begin_row(e);
 			set_named_text(e, "kind", module.def->kind);
 			visit_module(e, &module);
-			if (e->anything)
-				end_numbered_row(e);
+			end_numbered_row(e);
 		}
 	}
 }
@@ -760,7 +758,9 @@ static void
 emit_quarantined(Emitter *e, const At402Item *item, const At402Report *r)
 {
 	set_item(e, item);
-	set_named_text(e, "imei", item->imei);
+	/* as sent, also where it is impossible */
+	set_named_text(e, "imei", item->imei[0] ? item->imei
+				   : item->packet.has_imei ? item->packet.imei : item->login_imei);
 	set_named(e, "logged_in", BoolGetDatum(item->logged_in));
 	if (item->protocol != 0)
 		set_letter(e, item->protocol);

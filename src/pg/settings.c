@@ -12,6 +12,7 @@
 
 #include "miscadmin.h"
 #include "utils/guc.h"
+#include "utils/memutils.h"
 
 #include "pg/settings.h"
 
@@ -163,11 +164,17 @@ define_maintenance_settings(void)
 				  "Keeps rows for this interval; empty: for ever.",
 				  &retention, "", PGC_USERSET, 0);
 	for (int i = 0; i < lengthof(retained_tables); i++)
+	{
+		/* the description is kept by its address */
+		MemoryContext caller = MemoryContextSwitchTo(TopMemoryContext);
+
 		define_string(psprintf("at402.retention_%s", retained_tables[i]),
 					  psprintf("Keeps rows of at402.%s for this interval; empty: as "
 							   "at402.retention.",
 							   retained_tables[i]),
 					  &retention_of[i], "", PGC_USERSET, 0);
+		MemoryContextSwitchTo(caller);
+	}
 	define_int("at402.maintain_interval",
 			   "Time between two runs of the maintenance worker; 0: it does not run.",
 			   &at402_maintain_interval, 10 * SECS_PER_MINUTE, 0, INT_MAX / 1000, PGC_SIGHUP,

@@ -91,10 +91,15 @@ static const char *const statements[STATEMENT_COUNT] = {
 		"SELECT s.imei, min(s.received_at) FROM %1$s.at402_batch_sender($1) s "
 		"WHERE NOT EXISTS (SELECT FROM " SCHEMA ".device d WHERE d.imei = s.imei) "
 		"GROUP BY s.imei ORDER BY s.imei LIMIT $2 ON CONFLICT (imei) DO NOTHING",
-	/* a login tells what it tells; packets without login only their letter */
+	/* the last word counts: a login's, else the letter of a packet */
+#define LAST_SAID(column)                                                                          \
+	"(array_agg(" column " ORDER BY login DESC, received_at DESC, ordinality DESC) "               \
+	"FILTER (WHERE " column " IS NOT NULL))[1] AS " column
 	[UPDATE_DEVICES] =
-		"WITH said AS (SELECT DISTINCT ON (imei) * FROM %1$s.at402_batch_sender($1) "
-		"  WHERE login OR protocol IS NOT NULL ORDER BY imei, login DESC, received_at DESC), "
+		"WITH said AS (SELECT imei, " LAST_SAID("model") ", " LAST_SAID("firmware") ", "
+		LAST_SAID("hardware") ", " LAST_SAID("vin") ", " LAST_SAID("protocol")
+		"  FROM %1$s.at402_batch_sender($1) WITH ORDINALITY "
+		"  WHERE login OR protocol IS NOT NULL GROUP BY imei), "
 		"changed AS MATERIALIZED (SELECT d.id, s.* FROM said s JOIN " SCHEMA ".device d USING (imei) "
 		"  WHERE d.enabled AND (d.model, d.firmware, d.hardware, d.vin, d.protocol) IS DISTINCT FROM "
 		"    (coalesce(s.model, d.model), coalesce(s.firmware, d.firmware), "
@@ -420,6 +425,10 @@ settle_strangers(At402Batch *batch)
 		if (at402_unknown_devices == AT402_QUARANTINE)
 			quarantine_item(batch, item, "unknown_device", NULL,
 							"the device is not in at402.device");
+		else if (at402_unknown_devices == AT402_REGISTER && batch->listener == 0)
+			/* from SQL there is no sender that could repeat it */
+			quarantine_item(batch, item, "register_limit", NULL,
+							"more unknown devices than at402.register_limit");
 		else
 		{
 			item->fate = at402_unknown_devices == AT402_IGNORE ? AT402_FATE_IGNORED
@@ -638,6 +647,17 @@ is_surroundings(const ErrorData *error)
 	return false;
 }
 
+/* Raises an error again, with the statement that mends what is missing. */
+static void
+raise_surroundings(ErrorData *error)
+{
+	const char *hint;
+
+	if (error->hint == NULL && at402_missing(&hint) != NULL)
+		error->hint = psprintf("Execute: %s", hint);
+	ReThrowError(error);
+}
+
 /* Does what needs the whole batch or one item only; the error is the
  * surroundings' or it is returned. */
 static ErrorData *
@@ -646,7 +666,7 @@ attempt(At402Work work, At402Batch *batch)
 	ErrorData  *error = NULL;
 
 	if (!at402_attempt(AT402_SUBTRANSACTION, work, batch, &error) && is_surroundings(error))
-		ReThrowError(error);
+		raise_surroundings(error);
 	return error;
 }
 

@@ -1,13 +1,16 @@
 -- The golden vectors as table golden, and a comparison of documents: for the tests in test/sql,
--- which read this file with ECHO off.
+-- which read this file with ECHO off and drop schema regress_at402 at their end.
 \getenv abs_srcdir PG_ABS_SRCDIR
 SET client_min_messages = warning;
 CREATE EXTENSION IF NOT EXISTS at402 CASCADE;
+CREATE SCHEMA IF NOT EXISTS regress_at402;
+GRANT USAGE ON SCHEMA regress_at402 TO public;
+SET search_path = regress_at402, public;
 SET timezone = 'UTC';
 SET datestyle = 'ISO';
 
 -- the values of a document that have no parts, with their paths
-CREATE FUNCTION pg_temp.leaves(document jsonb, path text DEFAULT '')
+CREATE FUNCTION leaves(document jsonb, path text DEFAULT '')
 RETURNS TABLE (leaf_path text, leaf jsonb)
 LANGUAGE plpgsql AS $$
 DECLARE
@@ -21,7 +24,7 @@ BEGIN
 		FROM jsonb_array_elements(CASE jsonb_typeof(document) WHEN 'array' THEN document END)
 			WITH ORDINALITY AS a
 	LOOP
-		RETURN QUERY SELECT * FROM pg_temp.leaves(part.value, path || part.step);
+		RETURN QUERY SELECT * FROM leaves(part.value, path || part.step);
 	END LOOP;
 	IF jsonb_typeof(document) NOT IN ('object', 'array') OR document IN ('{}', '[]') THEN
 		RETURN QUERY SELECT path, document;
@@ -30,12 +33,12 @@ END
 $$;
 
 -- what differs between two documents: numbers by more than 1e-6; a null is no value
-CREATE FUNCTION pg_temp.differences(expected jsonb, found jsonb)
+CREATE FUNCTION differences(expected jsonb, found jsonb)
 RETURNS TABLE (path text, expected_value jsonb, found_value jsonb)
 LANGUAGE sql AS $$
 	SELECT coalesce(e.leaf_path, f.leaf_path), e.leaf, f.leaf
-	FROM pg_temp.leaves(jsonb_strip_nulls(expected)) AS e
-		FULL JOIN pg_temp.leaves(jsonb_strip_nulls(found)) AS f USING (leaf_path)
+	FROM leaves(jsonb_strip_nulls(expected)) AS e
+		FULL JOIN leaves(jsonb_strip_nulls(found)) AS f USING (leaf_path)
 	WHERE CASE WHEN jsonb_typeof(e.leaf) = 'number' AND jsonb_typeof(f.leaf) = 'number'
 		THEN abs(e.leaf::numeric - f.leaf::numeric) > 1e-6
 		ELSE e.leaf IS DISTINCT FROM f.leaf END

@@ -25,7 +25,7 @@ use Socket qw(IPPROTO_TCP TCP_NODELAY);
 use Test::More;
 use Time::HiRes;
 
-our @EXPORT = qw(new_node listener_port start_again reload_with log_count
+our @EXPORT = qw(init_node new_node listener_port start_again reload_with log_count
   sql wait_for stored quarantined published wait_published published_is reset_stat
   frame report packet login imei golden now
   connect_tcp connect_udp transmit receive ask silent still_answers
@@ -38,24 +38,30 @@ $SIG{PIPE} = 'IGNORE';
 
 # ---- the server ----
 
-# A running server with role at402, database fleet, extension and tables, and the listener on a
-# free port of localhost.  More lines of settings may follow the name.
-sub new_node
+# A server that loads the library, not started yet.  More lines of settings may follow the name.
+sub init_node
 {
 	my ($name, @settings) = @_;
 	my $node = PostgreSQL::Test::Cluster->new($name);
 
 	$node->init(extra => [ '--encoding', 'UTF8' ]);
-	$node->append_conf('postgresql.conf', "shared_preload_libraries = 'at402'");
-	$node->append_conf('postgresql.conf', "at402.port = 0");
-	$node->append_conf('postgresql.conf', $_) foreach @settings;
+	$node->append_conf('postgresql.conf', $_)
+	  foreach "shared_preload_libraries = 'at402'", 'at402.port = 0', @settings;
+	return $node;
+}
+
+# A running server with role at402, database fleet, extension and tables, and the listener on a
+# free port of localhost.
+sub new_node
+{
+	my $node = init_node(@_);
+
 	$node->start;
 	$node->safe_psql('postgres', "CREATE ROLE at402 LOGIN; CREATE DATABASE $database");
 	sql($node, 'CREATE EXTENSION at402 CASCADE; SELECT at402_create_tables()');
 
 	# Only now: a worker without its database dies and comes back seconds later.
 	$node->append_conf('postgresql.conf', "at402.database = '$database'");
-	$node->append_conf('postgresql.conf', "at402.role = 'at402'");
 	$node->restart;
 	listener_port($node);
 	return $node;
@@ -145,9 +151,12 @@ sub published_is
 		$name);
 }
 
+# Begins to count anew, when all that was answered has been counted.
 sub reset_stat
 {
 	my ($node) = @_;
+	wait_for($node, "count(*) = 0 FROM pg_stat_activity
+		WHERE backend_type = 'at402 listener' AND state <> 'idle'");
 	sql($node, 'SELECT at402_stat_reset()');
 }
 
@@ -194,7 +203,8 @@ sub frame
 # Seconds from 1970 to the beginning of the trackers' time, 1980-01-06
 my $epoch = 315964800;
 
-# One report of an X packet: device power and GNSS, and with inputs => mask the digitals.
+# One report of an X packet: device power and GNSS, and with inputs => mask the digitals, of which
+# all that are on have just changed.
 # time is in Unix seconds; reasons and status are masks.
 sub report
 {
@@ -208,7 +218,7 @@ sub report
 	  . pack('N l> l> C C C C n', $time, sprintf('%.0f', $r{latitude} * 1e6),
 		sprintf('%.0f', $r{longitude} * 1e6), $r{speed_kmh} / 2, $r{speed_kmh} / 2,
 		$r{heading_deg} / 2, 0, 0)
-	  . (defined $r{inputs} ? pack('C C', $r{inputs}, 0) : '');
+	  . (defined $r{inputs} ? pack('n n', $r{inputs}, $r{inputs}) : '');
 }
 
 # An X packet: of one report, described as above, or of several in reports => [...]; imei puts the
@@ -257,13 +267,12 @@ sub golden
 
 # ---- trackers ----
 
+# To the port that the listener has now.  Options are those of IO::Socket::INET.
 sub connect_tcp
 {
 	my ($node, %options) = @_;
-	my $socket = IO::Socket::INET->new(
-		PeerAddr => '127.0.0.1',
-		PeerPort => $options{port} // listener_port($node),
-		%{ $options{socket} // {} }) or die "no connection: $@";
+	my $socket = IO::Socket::INET->new(PeerAddr => '127.0.0.1',
+		PeerPort => published($node, 'min(port)'), %options) or die "no connection: $@";
 
 	setsockopt($socket, IPPROTO_TCP, TCP_NODELAY, 1);
 	return $socket;
@@ -271,9 +280,9 @@ sub connect_tcp
 
 sub connect_udp
 {
-	my ($node, $address) = @_;
-	return IO::Socket::INET->new(Proto => 'udp', PeerAddr => $address // '127.0.0.1',
-		PeerPort => listener_port($node)) // die "no socket: $@";
+	my ($node, %options) = @_;
+	return IO::Socket::INET->new(Proto => 'udp', PeerAddr => '127.0.0.1',
+		PeerPort => published($node, 'min(port)'), %options) || die "no socket: $@";
 }
 
 # Sends frames, each with a call of its own.  False when the peer has hung up.
@@ -338,6 +347,8 @@ sub still_answers
 
 # ---- the fleet, and the list of what it was promised ----
 
+my @fleets;
+
 # Starts the simulator, whose reports go into a journal.
 sub start_fleet
 {
@@ -347,6 +358,7 @@ sub start_fleet
 		[ 'tools/at402sim', '--port', $port, '--journal', $journal, '--quiet', @options ],
 		'>&', \$output);
 
+	push @fleets, $run;
 	return { run => $run, output => \$output };
 }
 
@@ -360,52 +372,65 @@ sub finish_fleet
 	return $answered;
 }
 
-# Ends the listener, a backend or the postmaster as a crash does, and waits until the server
-# listens again.  Needs restart_after_crash, which PostgreSQL::Test::Cluster turns off.
+# Nothing is left running when a test gives up.
+END
+{
+	$_->kill_kill foreach grep { $_->pumpable } @fleets;
+}
+
+# Ends a listener, the maintenance worker, a backend or the postmaster as a crash does, and waits
+# until the server listens again.  Needs restart_after_crash, which PostgreSQL::Test::Cluster turns
+# off.
 sub kill_hard
 {
 	my ($node, $victim) = @_;
-	my $listener = published($node, 'min(pid)');
+	my $listeners = published($node, "string_agg(pid::text, ',')");
 
 	if ($victim eq 'postmaster')
 	{
+		my ($postmaster) = split /\n/, slurp_file($node->data_dir . '/postmaster.pid');
+
 		$node->kill9;
+		# while the system still knows it, another does not start
+		Time::HiRes::sleep(0.001) while kill 0, $postmaster;
 		start_again($node);
 	}
 	elsif ($victim eq 'backend')
 	{
-		my $session = $node->background_psql($database);
-		kill 'KILL', $session->query_safe('SELECT pg_backend_pid()');
-		$session->{run}->finish;
+		$node->psql($database, q(COPY (SELECT 1) TO PROGRAM 'kill -9 $PPID'));
 	}
 	else
 	{
-		kill 'KILL', $listener;
+		kill 'KILL', sql($node, "SELECT pid FROM pg_stat_activity
+			WHERE backend_type = 'at402 $victim' ORDER BY random() LIMIT 1");
 	}
-	wait_published($node, "bool_and(state = 'listening') AND min(pid) <> $listener");
+	wait_published($node, "bool_and(state = 'listening' AND pid <> ALL ('{$listeners}'))");
 }
 
 # Compares a journal with at402.position: reports sent and answered, those of the answered that are
-# lost, rows that nobody sent, and rows of all tables that are there twice.
+# found and that are lost, rows that nobody sent, and rows of all tables that are there twice.  Of
+# all devices, or of those with such IMEIs (a pattern of LIKE).
 sub judge_journal
 {
-	my ($node, $journal) = @_;
+	my ($node, $journal, $imeis) = @_;
+	my $devices = 'device_id IN (SELECT id FROM at402.device WHERE imei LIKE \'' . ($imeis // '%') . '\')';
 	my $key = 'device_id, time, seq, content_hash';
 	my $twice = join ' UNION ALL ', map { "SELECT count(*) - count(DISTINCT ($key, $_->[1])) AS n
-		FROM at402.$_->[0] WHERE seq >= 0" }
+		FROM at402.$_->[0] WHERE $devices AND seq >= 0" }
 	  [ position => 0 ], map { [ $_ => 'n' ] } qw(event io motion can can_frame ble module);
 	my %found;
 
-	@found{qw(sent answered lost strange doubled)} = split(/\|/, sql($node, <<SQL));
+	@found{qw(sent answered found lost strange doubled)} = split(/\|/, sql($node, <<SQL));
 CREATE TEMP TABLE journal (what text, imei text, unix_time bigint, seq int, content_hash int);
 \\copy journal FROM '$journal' WITH (DELIMITER ' ')
 CREATE TEMP VIEW told AS SELECT what, id AS device_id, to_timestamp(unix_time) AS time,
 	seq::smallint AS seq, content_hash FROM journal LEFT JOIN at402.device USING (imei);
 SELECT (SELECT count(*) FROM journal WHERE what = 'S'),
 	(SELECT count(*) FROM journal WHERE what = 'A'),
+	(SELECT count(*) FROM told JOIN at402.position USING ($key) WHERE what = 'A'),
 	(SELECT count(*) FROM (SELECT $key FROM told WHERE what = 'A'
 		EXCEPT SELECT $key FROM at402.position) AS lost),
-	(SELECT count(*) FROM (SELECT $key FROM at402.position
+	(SELECT count(*) FROM (SELECT $key FROM at402.position WHERE $devices
 		EXCEPT SELECT $key FROM told) AS strange),
 	(SELECT sum(n) FROM ($twice) AS twice);
 SQL

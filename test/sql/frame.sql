@@ -7,10 +7,10 @@
 \set ECHO all
 
 -- X with one report, which has no module
-CREATE FUNCTION pg_temp.x(seq int) RETURNS bytea LANGUAGE sql AS
-	$$ SELECT pg_temp.x(NULL, pg_temp.x_report(seq % 256))::bytea $$;
+CREATE FUNCTION x(seq int) RETURNS bytea LANGUAGE sql AS
+	$$ SELECT x(NULL, x_report(seq % 256))::bytea $$;
 
-SELECT pg_temp.x(5);
+SELECT x(5);
 
 -- ---- text form ----
 
@@ -39,13 +39,13 @@ FROM (VALUES
 	('text, empty', '\x240d'),
 	('text, any bytes', '\x2400ff7f0d'),
 	('text, longest', ('$' || repeat('x', 1022))::bytea || '\x0d'),
-	('X, least', pg_temp.packet('X', '\x00')),
-	('Y, least', pg_temp.packet('Y', '\x00')),
-	('K, least', pg_temp.packet('K', '\x00000000000000')),
-	('M, least', pg_temp.packet('M', '\x00000000000000')),
-	('V, least', pg_temp.packet('V', '\x00000000000000')),
-	('C, least', pg_temp.packet('C', '')),
-	('Y, longest', pg_temp.packet('Y', decode(repeat('00', 65530), 'hex')))) AS v (form, bytes);
+	('X, least', packet('X', '\x00')),
+	('Y, least', packet('Y', '\x00')),
+	('K, least', packet('K', '\x00000000000000')),
+	('M, least', packet('M', '\x00000000000000')),
+	('V, least', packet('V', '\x00000000000000')),
+	('C, least', packet('C', '')),
+	('Y, longest', packet('Y', decode(repeat('00', 65530), 'hex')))) AS v (form, bytes);
 
 -- ---- what is refused, and what is said of it ----
 
@@ -67,28 +67,30 @@ FROM (VALUES
 	(13, 'length too small for K', '\x4b000b' || repeat('00', 8)),
 	(14, 'length too small for C', '\x430004' || repeat('00', 5)),
 	(15, 'cut', left('580017010500000000000053d3d49e0000000400010074', 40)),
-	(16, 'wrong checksum', replace('580017010500000000000053d3d49e0000000400010074', '0074', '0075')),
-	(17, 'checksum turned round', replace('580017010500000000000053d3d49e0000000400010074', '0074', '7400')),
+	(16, 'wrong checksum', replace('580017010500000000000053d3d49e0000000400010074', '0074',
+		'0075')),
+	(17, 'checksum turned round', replace('580017010500000000000053d3d49e0000000400010074', '0074',
+		'7400')),
 	(18, 'bytes behind', '580017010500000000000053d3d49e0000000400010074' || '0d0a'),
 	(19, 'two lines', '244f4b0d' || '244f4b0d'),
 	(20, 'LF CR', '244f4b0a0d'),
 	(21, 'line without end', '244f4b'),
 	(22, 'endless line', '24' || repeat('78', 1024))) AS v (n, what, input),
-	pg_temp.error_of(format('SELECT %L::at402_frame', input)) AS e
+	error_of(format('SELECT %L::at402_frame', input)) AS e
 ORDER BY n;
 
 -- the cast from bytea checks the same
-SELECT e.* FROM pg_temp.error_of($$SELECT '\x5800170105'::bytea::at402_frame$$) AS e;
-SELECT e.* FROM pg_temp.error_of($$SELECT ''::bytea::at402_frame$$) AS e;
+SELECT e.* FROM error_of($$SELECT '\x5800170105'::bytea::at402_frame$$) AS e;
+SELECT e.* FROM error_of($$SELECT ''::bytea::at402_frame$$) AS e;
 \pset expanded off
 
 -- ---- casts ----
 
 CREATE TEMP TABLE t (n int, frame at402_frame, bytes bytea);
-INSERT INTO t VALUES (1, pg_temp.x(1)::at402_frame, pg_temp.x(1)::at402_frame);	-- assignment
-SELECT frame::bytea = bytes AND frame::bytea = pg_temp.x(1) AS same FROM t;
+INSERT INTO t VALUES (1, x(1)::at402_frame, x(1)::at402_frame);	-- assignment
+SELECT frame::bytea = bytes AND frame::bytea = x(1) AS same FROM t;
 \set VERBOSITY terse
-INSERT INTO t (frame) VALUES (pg_temp.x(1));	-- bytea to frame: only when written
+INSERT INTO t (frame) VALUES (x(1));	-- bytea to frame: only when written
 SELECT length(frame) FROM t;					-- frame to bytea: not where a function wants one
 SELECT frame = bytes FROM t;
 \set VERBOSITY default
@@ -97,7 +99,7 @@ SELECT frame = bytes FROM t;
 
 \set file :abs_builddir '/results/frame.binary'
 INSERT INTO t SELECT 2, '2441535452413b0d0a';
-INSERT INTO t SELECT 3, pg_temp.packet('Y', pg_temp.noise('binary', 65530))::at402_frame;
+INSERT INTO t SELECT 3, packet('Y', noise('binary', 65530))::at402_frame;
 INSERT INTO t VALUES (4, NULL);
 SELECT n, at402_frame_send(frame) = frame::bytea AS same FROM t ORDER BY n;
 COPY (SELECT n, frame FROM t ORDER BY n) TO :'file' (FORMAT binary);
@@ -122,9 +124,9 @@ FROM t FULL JOIN received AS r USING (n) ORDER BY n;
 
 -- as the bytes: each of the operators agrees with bytea's on every pair
 CREATE TEMP TABLE sample AS
-	SELECT b::at402_frame AS f, b FROM unnest(ARRAY[pg_temp.x(1), pg_temp.x(2), pg_temp.x(255),
-		pg_temp.packet('X', '\x00'), pg_temp.packet('Y', '\x00'), '\x240d', '\x240d0a', '\x24ff0a',
-		pg_temp.packet('Y', pg_temp.noise('order', 5000))]) AS b;
+	SELECT b::at402_frame AS f, b FROM unnest(ARRAY[x(1), x(2), x(255),
+		packet('X', '\x00'), packet('Y', '\x00'), '\x240d', '\x240d0a', '\x24ff0a',
+		packet('Y', noise('order', 5000))]) AS b;
 SELECT count(*) AS pairs,
 	count(*) FILTER (WHERE (x.f = y.f) <> (x.b = y.b)) AS eq,
 	count(*) FILTER (WHERE (x.f <> y.f) <> (x.b <> y.b)) AS ne,
@@ -143,10 +145,10 @@ INSERT INTO t SELECT n + 10, frame FROM t;
 SELECT count(*), count(frame), count(DISTINCT frame) FROM t;
 SELECT count(*) FROM (SELECT frame FROM t GROUP BY frame) AS g;
 
-CREATE TEMP TABLE many AS SELECT i AS n, pg_temp.packet('X', '\x01'
-	|| pg_temp.number(i, 4))::at402_frame AS frame FROM generate_series(1, 2000) AS i;
+CREATE TEMP TABLE many AS SELECT i AS n, packet('X', '\x01'
+	|| number(i, 4))::at402_frame AS frame FROM generate_series(1, 2000) AS i;
 ANALYZE many;
-CREATE FUNCTION pg_temp.nodes(query text) RETURNS SETOF text LANGUAGE plpgsql AS $$
+CREATE FUNCTION nodes(query text) RETURNS SETOF text LANGUAGE plpgsql AS $$
 DECLARE
 	line	text;
 BEGIN
@@ -163,16 +165,16 @@ BEGIN;
 SET LOCAL enable_mergejoin = off;
 SET LOCAL enable_nestloop = off;
 SET LOCAL enable_sort = off;
-SELECT pg_temp.nodes('SELECT FROM many AS a JOIN many AS b USING (frame)');
+SELECT nodes('SELECT FROM many AS a JOIN many AS b USING (frame)');
 SELECT count(*) FROM many AS a JOIN many AS b USING (frame);
-SELECT pg_temp.nodes('SELECT DISTINCT frame FROM many');
+SELECT nodes('SELECT DISTINCT frame FROM many');
 SELECT count(*) FROM (SELECT DISTINCT frame FROM (TABLE many UNION ALL TABLE many) AS u) AS d;
 ROLLBACK;
 -- by merging
 BEGIN;
 SET LOCAL enable_hashjoin = off;
 SET LOCAL enable_nestloop = off;
-SELECT pg_temp.nodes('SELECT FROM many AS a JOIN many AS b USING (frame)');
+SELECT nodes('SELECT FROM many AS a JOIN many AS b USING (frame)');
 SELECT count(*) FROM many AS a JOIN many AS b USING (frame);
 ROLLBACK;
 
@@ -181,13 +183,13 @@ CREATE INDEX many_btree ON many (frame);
 CREATE INDEX many_hash ON many USING hash (frame);
 SET enable_seqscan = off;
 SET enable_bitmapscan = off;
-SELECT pg_temp.nodes($$SELECT FROM many WHERE frame < '2441535452413b0d0a'$$);
+SELECT nodes($$SELECT FROM many WHERE frame < '2441535452413b0d0a'$$);
 SELECT count(*) FROM many WHERE frame < '2441535452413b0d0a';
 SELECT count(*) FROM many WHERE frame >= '2441535452413b0d0a';
-SELECT n FROM many WHERE frame = pg_temp.packet('X', '\x01000007d0')::at402_frame;
+SELECT n FROM many WHERE frame = packet('X', '\x01000007d0')::at402_frame;
 DROP INDEX many_btree;
-SELECT pg_temp.nodes($$SELECT FROM many WHERE frame = '2441535452413b0d0a'$$);
-SELECT n FROM many WHERE frame = pg_temp.packet('X', '\x01000007d0')::at402_frame;
+SELECT nodes($$SELECT FROM many WHERE frame = '2441535452413b0d0a'$$);
+SELECT n FROM many WHERE frame = packet('X', '\x01000007d0')::at402_frame;
 SELECT count(*) FROM many WHERE frame = '2441535452413b0d0a';
 RESET enable_seqscan;
 RESET enable_bitmapscan;
@@ -199,7 +201,8 @@ CREATE TEMP TABLE parts (frame at402_frame) PARTITION BY HASH (frame);
 CREATE TEMP TABLE parts_0 PARTITION OF parts FOR VALUES WITH (MODULUS 2, REMAINDER 0);
 CREATE TEMP TABLE parts_1 PARTITION OF parts FOR VALUES WITH (MODULUS 2, REMAINDER 1);
 INSERT INTO parts SELECT frame FROM many;
-SELECT count(*), count(DISTINCT tableoid), (SELECT count(*) FROM parts JOIN many USING (frame)) AS same
+SELECT count(*), count(DISTINCT tableoid), (SELECT count(*) FROM parts
+	JOIN many USING (frame)) AS same
 FROM parts;
 
 -- ---- arrays, large frames ----
@@ -207,12 +210,12 @@ FROM parts;
 SELECT ARRAY['240d', NULL, '240a']::at402_frame[] AS a;
 SELECT a[1], a[2] IS NULL AS is_null, '240a' = ANY (a) AS has, array_length(a, 1)
 FROM (SELECT '{"\\x240d",NULL,240a}'::at402_frame[] AS a) AS s;
-SELECT state, message FROM pg_temp.error_of($$SELECT '{240d,24}'::at402_frame[]$$);
+SELECT state, message FROM error_of($$SELECT '{240d,24}'::at402_frame[]$$);
 
 CREATE TEMP TABLE large (n int, frame at402_frame);
 INSERT INTO large VALUES
-	(1, pg_temp.packet('Y', decode(repeat('00', 65530), 'hex'))::at402_frame),
-	(2, pg_temp.packet('Y', pg_temp.noise('large', 65530))::at402_frame);
+	(1, packet('Y', decode(repeat('00', 65530), 'hex'))::at402_frame),
+	(2, packet('Y', noise('large', 65530))::at402_frame);
 SELECT n, length(frame::bytea), length(frame::text), pg_column_size(frame) < 2000 AS compressed,
 	frame::text::at402_frame = frame AS same, at402_decode(frame)->>'protocol' AS protocol
 FROM large ORDER BY n;
@@ -225,14 +228,15 @@ SELECT typname, typlen, typstorage, typcategory FROM pg_type WHERE typname = 'at
 -- CRC-16/MODBUS: its published check value is 0x4B37
 SELECT to_hex(at402_crc16('123456789')), at402_crc16(''), at402_crc16('\x00'), at402_crc16('\xff'),
 	at402_crc16(NULL);
-SELECT at402_crc16(substr(b, 1, length(b) - 2)) = get_byte(b, length(b) - 2) * 256 + get_byte(b, length(b) - 1) AS fits
-FROM (SELECT pg_temp.x(5) AS b) AS p;
+SELECT at402_crc16(substr(b, 1, length(b) - 2)) = get_byte(b, length(b) - 2) * 256 + get_byte(b,
+	length(b) - 1) AS fits
+FROM (SELECT x(5) AS b) AS p;
 
 -- ---- at402_frames ----
 
 -- rows whose offsets do not follow from the lengths before, that are not either a frame or skipped,
 -- whose skipped bytes were not merged with their neighbours; and whether all bytes came back
-CREATE FUNCTION pg_temp.check_cut(stream bytea, OUT frames int, OUT wrong_rows int, OUT complete bool)
+CREATE FUNCTION check_cut(stream bytea, OUT frames int, OUT wrong_rows int, OUT complete bool)
 LANGUAGE sql AS $$
 	WITH r AS MATERIALIZED (
 		SELECT row_number() OVER () AS n, byte_offset, frame, skipped,
@@ -254,16 +258,16 @@ $$;
 
 -- a capture with everything in it
 CREATE TEMP TABLE capture AS
-	SELECT '\xdeadbeef' || pg_temp.x(1) || pg_temp.x(2)
+	SELECT '\xdeadbeef' || x(1) || x(2)
 		|| '$ASTRA;AT402;860873045366969;;7.0.70.3;X;1;8A1B'::bytea || '\x0d0a'
 		|| '$POSN,OK'::bytea || '\x0d' || '$PARA,UN'::bytea || '\x0a'
 		|| '\x0a0d'								-- ends of lines without a line
-		|| substr(pg_temp.x(3), 1, 12)			-- a packet that was cut, and the next one
-		|| pg_temp.x(4)
-		|| overlay(pg_temp.x(5) PLACING '\xff' FROM 8)	-- wrong checksum
-		|| pg_temp.packet('K', '\x00000000000000')
+		|| substr(x(3), 1, 12)			-- a packet that was cut, and the next one
+		|| x(4)
+		|| overlay(x(5) PLACING '\xff' FROM 8)	-- wrong checksum
+		|| packet('K', '\x00000000000000')
 		|| '\x58ffff58ffff'						-- letters with lengths beyond the end
-		|| pg_temp.packet('C', '\x01')
+		|| packet('C', '\x01')
 		|| '$no end'::bytea AS stream;
 SELECT f.*
 FROM capture, at402_frames(stream) AS f
@@ -271,13 +275,13 @@ WHERE f.frame IS NULL OR get_byte(f.frame::bytea, 0) <> ascii('$');
 SELECT f.byte_offset, convert_from(rtrim(f.frame::bytea, '\x0d0a'), 'LATIN1') AS line
 FROM capture, at402_frames(stream) AS f
 WHERE get_byte(f.frame::bytea, 0) = ascii('$');
-SELECT c.* FROM capture, pg_temp.check_cut(stream) AS c;
+SELECT c.* FROM capture, check_cut(stream) AS c;
 
 -- a frame within a frame is part of it; behind a wrong checksum it is one
 SELECT length(f.frame::bytea), length(f.skipped)
-FROM at402_frames(pg_temp.packet('X', '\x01' || pg_temp.x(1))) AS f;
+FROM at402_frames(packet('X', '\x01' || x(1))) AS f;
 SELECT f.byte_offset, length(f.frame::bytea), length(f.skipped)
-FROM at402_frames(overlay(pg_temp.packet('X', '\x01' || pg_temp.x(1)) PLACING '\x00' FROM 4)) AS f;
+FROM at402_frames(overlay(packet('X', '\x01' || x(1)) PLACING '\x00' FROM 4)) AS f;
 
 -- the end of a line may come as CR and LF
 SELECT byte_offset, frame FROM at402_frames('\x24410d0a24420d24430a0a24440a0d');
@@ -288,27 +292,29 @@ SELECT * FROM at402_frames(NULL);
 -- cut at any byte: what is whole is found, what is not is skipped
 SELECT bool_and(c.complete AND c.wrong_rows = 0) AS good, min(c.frames), max(c.frames)
 FROM capture, generate_series(0, length(stream)) AS cut,
-	pg_temp.check_cut(substr(stream, cut + 1)) AS c;
+	check_cut(substr(stream, cut + 1)) AS c;
 SELECT bool_and(c.complete AND c.wrong_rows = 0) AS good, min(c.frames), max(c.frames)
 FROM capture, generate_series(0, length(stream)) AS cut,
-	pg_temp.check_cut(substr(stream, 1, cut)) AS c;
+	check_cut(substr(stream, 1, cut)) AS c;
 
 -- noise in which every byte may begin a frame: time must not grow with the square of the length
 BEGIN;
 SET LOCAL statement_timeout = '60s';
-CREATE FUNCTION pg_temp.repeat_bytes(pattern bytea, size int) RETURNS bytea LANGUAGE sql AS
+CREATE FUNCTION repeat_bytes(pattern bytea, size int) RETURNS bytea LANGUAGE sql AS
 	$$ SELECT decode(repeat(encode(pattern, 'hex'), size / length(pattern)), 'hex') $$;
 SELECT what, length(stream), c.*
 FROM (VALUES
-	('X only', pg_temp.repeat_bytes('\x58', 4000000)),
-	('X and the largest length', pg_temp.repeat_bytes('\x58ffff', 4000000)),
-	('X and a length within', pg_temp.repeat_bytes('\x580fff', 4000000)),
-	('zeros', pg_temp.repeat_bytes('\x00', 4000000)),
-	('$ only', pg_temp.repeat_bytes('$', 4000000)),
-	('$ and a control character', pg_temp.repeat_bytes('$$$$$$$$$$$$$$$'::bytea || '\x01', 4000000)),
-	('random', pg_temp.noise('frames', 2000000)),
-	('frames over windows', (SELECT string_agg(pg_temp.x(i), '') FROM generate_series(1, 100000) AS i)),
-	('frames in noise', (SELECT string_agg(pg_temp.x(i) || pg_temp.noise('n' || i, 20), '')
+	('X only', repeat_bytes('\x58', 4000000)),
+	('X and the largest length', repeat_bytes('\x58ffff', 4000000)),
+	('X and a length within', repeat_bytes('\x580fff', 4000000)),
+	('zeros', repeat_bytes('\x00', 4000000)),
+	('$ only', repeat_bytes('$', 4000000)),
+	('$ and a control character', repeat_bytes('$$$$$$$$$$$$$$$'::bytea || '\x01', 4000000)),
+	('random', noise('frames', 2000000)),
+	('frames over windows', (SELECT string_agg(x(i), '') FROM generate_series(1, 100000) AS i)),
+	('frames in noise', (SELECT string_agg(x(i) || noise('n' || i, 20), '')
 						 FROM generate_series(1, 20000) AS i))
-) AS v (what, stream), pg_temp.check_cut(stream) AS c;
+) AS v (what, stream), check_cut(stream) AS c;
 ROLLBACK;
+
+DROP SCHEMA regress_at402 CASCADE;

@@ -6,24 +6,24 @@
 \set ECHO all
 
 -- the comparison finds what it has to find, and nothing else
-SELECT * FROM pg_temp.differences(
+SELECT * FROM differences(
 	'{"a": 1.0000001, "b": null, "c": [1, {"d": 2}], "e": [], "f": "x", "g": true, "h": 1}',
 	'{"a": 1, "c": [1, {"d": 2.1}, 3], "f": "y", "g": true, "h": "1", "i": null}')
 ORDER BY path;
 
 -- how much is compared; and all that differs: no row
 SELECT file, count(DISTINCT no) AS frames, count(*) AS compared
-FROM golden, pg_temp.leaves(jsonb_strip_nulls(decoded))
+FROM golden, leaves(jsonb_strip_nulls(decoded))
 GROUP BY file ORDER BY file;
 
 SELECT file, no, note, d.*
-FROM golden, pg_temp.differences(decoded, at402_decode(frame, protocol)) AS d
+FROM golden, differences(decoded, at402_decode(frame, protocol)) AS d
 ORDER BY file, no, path;
 
 -- numbers are exact decimals: no digit more or less than the golden ones
 SELECT file, no, leaf_path, e.leaf AS expected, f.leaf AS found
-FROM golden, pg_temp.leaves(decoded) AS e
-	JOIN pg_temp.leaves(at402_decode(frame, protocol)) AS f USING (leaf_path)
+FROM golden, leaves(decoded) AS e
+	JOIN leaves(at402_decode(frame, protocol)) AS f USING (leaf_path)
 WHERE jsonb_typeof(e.leaf) = 'number' AND e.leaf::text <> f.leaf::text
 ORDER BY file, no, leaf_path;
 
@@ -53,7 +53,7 @@ WITH expected AS (
 )
 SELECT file, no, report_no, d.*
 FROM expected AS e FULL JOIN found AS f USING (file, no, report_no),
-	pg_temp.differences(e.packet - 'kind' || e.report || jsonb_build_object(
+	differences(e.packet - 'kind' || e.report || jsonb_build_object(
 			'report_no', report_no,
 			'longitude', e.gnss->'longitude_deg', 'latitude', e.gnss->'latitude_deg',
 			'fix_time', e.gnss->'fix_time', 'speed_kmh', e.gnss->'speed_kmh',
@@ -70,18 +70,22 @@ FROM (SELECT CASE WHEN protocol = 'Z' THEN '{Z,X}'
 				  ELSE ARRAY[decoded->>'protocol']::text END::text[] AS variant,
 			 substring(leaf_path FROM '\.modules\.(\w+)') AS module,
 			 substring(leaf_path FROM '\.modules\.\w+\.(.*)') AS fields
-	  FROM golden, pg_temp.leaves(decoded)
+	  FROM golden, leaves(decoded)
 	  WHERE leaf_path ~ '\.modules\.') AS l,
 	regexp_split_to_table(regexp_replace(fields, '\[\d+\]', '', 'g'), '\.') AS part (field)
 WHERE module !~ '^module_\d+$' AND part.field NOT IN ('raw', 'error')
 	AND NOT EXISTS (SELECT FROM at402_fields() AS f
-					WHERE f.protocol = ANY (variant) AND f.module = l.module AND f.field = part.field)
+					WHERE f.protocol = ANY (variant) AND f.module = l.module
+						AND f.field = part.field)
 ORDER BY 1, 2, 3;
 
 -- and the other way round: what was never decoded of the catalogue; two of these are no keys but
 -- the numbers of a list, and no frame has a sensor of an unpublished type
 SELECT f.protocol, f.module, f.field FROM at402_fields() AS f
 WHERE NOT EXISTS (SELECT FROM golden AS g
-				  WHERE g.decoded @? format('$.reports[*].modules.%s.**.%s', f.module, f.field)::jsonpath
+				  WHERE g.decoded @? format('$.reports[*].modules.%s.**.%s', f.module,
+					f.field)::jsonpath
 					AND left(f.protocol, 1) = coalesce(g.protocol, g.decoded->>'protocol'))
 ORDER BY 1, 2, 3;
+
+DROP SCHEMA regress_at402 CASCADE;

@@ -112,7 +112,7 @@ is(sql($node, "SELECT imei, transport, f.protocol, peer FROM at402.frame f
 
 reload_with($node, "at402.listen_addresses = '*'");
 wait_published($node, "address = '*'");
-is(ask(connect_udp($node, '127.0.0.2'), packet(imei => imei(3), seq => 3)), '06',
+is(ask(connect_udp($node, PeerAddr => '127.0.0.2'), packet(imei => imei(3), seq => 3)), '06',
 	'a datagram is answered from the address that it was sent to');
 reload_with($node, "at402.listen_addresses = 'localhost'");
 wait_published($node, "address = 'localhost'");

@@ -88,10 +88,10 @@ audit_event(audit_state *state, at402_event event, const at402_field_def *field,
 			AUDIT(field != NULL && value != NULL);
 			if (state->place != IN_LIST)
 			{
-				/* members of an object have different names */
+				/* no member twice; that names differ is the table's affair */
 				AUDIT(state->count[state->place] < AUDIT_MAX_VALUES);
 				for (size_t i = 0; i < state->count[state->place]; i++)
-					AUDIT(strcmp(told[i]->name, field->name) != 0);
+					AUDIT(told[i] != field);
 				told[state->count[state->place]++] = field;
 			}
 			return audit_value(state->module, field, value);

@@ -434,7 +434,9 @@ test_imei(void)
 		"862950025797534", "357322043523841", "490154203237518"};
 	static const char *const bad[] = {"", "0", "86087304176148", "8608730417614860",
 		"86087304176148a", "86087304176148 ", " 60873041761486", "86087304176148:",
-		"86087304176148/", "860873041761\xff\x38\x36", "352625333222111", "860873041764186"};
+		"86087304176148/", "860873041761\xff\x38\x36", "352625333222111", "860873041764186",
+		/* characters before and after the digits that would make a good sum */
+		"86361656346573:", "86361656346573&"};
 
 	for (size_t i = 0; i < sizeof(good) / sizeof(good[0]); i++)
 	{
@@ -452,6 +454,45 @@ test_imei(void)
 	}
 	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
 		CHECK(!imei_valid(bad[i]));
+}
+
+/* ---- hexadecimal ---- */
+
+static void
+test_parse_hex(void)
+{
+	static const struct
+	{
+		const char *text;
+		const char *bytes;		/* as hex; NULL: refused at offset */
+		size_t		offset;
+	}			texts[] = {
+		{"", "", 0}, {"\\x", "", 0}, {"\\X", "", 0}, {" \t\n\v\f\r", "", 0}, {"0009afAF", "0009AFAF", 0},
+		{"\\x58ff", "58FF", 0}, {" \n\\x5 8 f\tf ", "58FF", 0}, {"9876543210", "9876543210", 0},
+		{"abcdefABCDEF", "ABCDEFABCDEF", 0}, {"5", NULL, 1}, {"580", NULL, 3}, {"5 8f", NULL, 4}, {"5g", NULL, 1},
+		{"\\x58\\x59", NULL, 4}, {"\\y58", NULL, 0}, {"\\", NULL, 0}, {"x58", NULL, 0},
+		{"58/", NULL, 2}, {"58:", NULL, 2}, {"58@", NULL, 2}, {"58G", NULL, 2}, {"58`", NULL, 2},
+		{"58\xff", NULL, 2}, {"0x58", NULL, 1}, {"58\x0e", NULL, 2}, {"58\x08", NULL, 2}};
+
+	for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++)
+	{
+		size_t		length = strlen(texts[i].text);
+		uint8_t    *text = wire_copy(texts[i].text, length);
+		uint8_t    *bytes = malloc(length / 2);
+		char		hex[100] = "";
+		size_t		count = 0;
+		bool		good = at402_parse_hex((const char *) text, length, bytes, &count);
+
+		CHECK(good == (texts[i].bytes != NULL));
+		for (size_t b = 0; good && b < count; b++)
+			sprintf(hex + 2 * b, "%02X", bytes[b]);
+		if (!CHECK(good ? strcmp(hex, texts[i].bytes) == 0 : count == texts[i].offset))
+			printf("text: %s\n", texts[i].text);
+		free(text);
+		free(bytes);
+	}
+	/* a NUL is a character like others */
+	CHECK(!at402_parse_hex("58\0" "59", 5, (uint8_t[2]) {0}, &(size_t) {0}));
 }
 
 static void
@@ -488,8 +529,9 @@ main(void)
 	test_login();
 	test_text();
 	test_imei();
+	test_parse_hex();
 	test_status_text();
 
 	vectors_free(&frames);
-	return unit_done("frame");
+	return unit_done("test_frame");
 }

@@ -330,14 +330,14 @@ trickle(client *c, unsigned n)
 		put(c, bytes + sent++, 1);
 		pass(1);
 	}
-	CHECK(now_ms() - began >= 50 && counters.timeouts == n);
+	CHECK(now_ms() - began >= 140 && counters.timeouts == n);
 	wait_for(ended(c));
 }
 
 static void
 test_timeouts(void)
 {
-	const at402_net_limits login = {0, 1 << 20, 0, 60};
+	const at402_net_limits login = {0, 1 << 20, 0, 150};
 	const at402_net_limits idle = {0, 1 << 20, 250, 0};
 	const at402_net_limits both = {0, 1 << 20, 30, 30};
 	uint8_t		bytes[400];
@@ -352,7 +352,7 @@ test_timeouts(void)
 	began = now_ms();
 	c = connect_tcp();
 	wait_for(ended(c));
-	CHECK(now_ms() - began >= 60 && counters.timeouts == 1);
+	CHECK(now_ms() - began >= 150 && counters.timeouts == 1);
 	c = connect_tcp();
 	trickle(c, 2);
 	CHECK(gone == 0);
@@ -368,7 +368,7 @@ test_timeouts(void)
 	put(c, bytes, 100);
 	wait_for(counters.buffered_bytes == 100);
 	wait_for(ended(c));
-	CHECK(now_ms() - began >= 60 && counters.timeouts == 3);
+	CHECK(now_ms() - began >= 150 && counters.timeouts == 3);
 	CHECK(acks(c) == 1 && gone == 1 && counters.buffered_bytes == 0);
 
 	/* which more bytes do not put off */
@@ -420,17 +420,13 @@ test_driver_away(void)
 	client	   *c[200];
 
 	start();
+	for (int i = 0; i < 200; i++)
+		c[i] = connect_tcp();
+	wait_for(counters.accepted == 200);
 	at402_net_set_limits(net, &limits);
 	for (int i = 0; i < 200; i++)
-	{
-		c[i] = connect_tcp();
-		at402_net_turn(net);
-	}
-	wait_for(counters.accepted == 200);
-	CHECK(counters.timeouts == 0);
-	for (int i = 0; i < 200; i++)
 		put_packet(c[i], 1);
-	poll(&quiet, 1, 250);		/* this is the driver being away */
+	poll(&quiet, 1, 150);		/* this is the driver being away */
 	at402_net_turn(net);
 	CHECK(frames == 200 && counters.timeouts == 0);
 	stop();

@@ -1,0 +1,559 @@
+/*
+ * protocol_doc.c - doc/protocol.md, made from the table that decodes
+ *
+ * Prints Markdown to standard output.  All names, sizes, scales, units and
+ * offsets come from the arrays of src/core, so that the page cannot say
+ * anything else than what the decoder does.  Only what the table does not hold
+ * is written here: what the types mean, and how the special modules are built.
+ */
+#include <ctype.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "core/at402.h"
+
+#define VARIANT_FLAGS 7
+#define HOMES 9
+
+static const char *const variant_names[VARIANT_FLAGS] = {
+	"X", "Y", "Z", "K", "M", "V", "X of older firmware"};
+
+static const char *const home_names[HOMES] = {"position", "event", "io", "motion", "can",
+	"can_frame", "ble", "module", "device"};
+
+static const struct
+{
+	const char *name;			/* as at402_fields() calls it */
+	const char *meaning;
+}			types[] = {
+	[AT402_T_U8] = {"u8", "unsigned, 1 byte"},
+	[AT402_T_U16] = {"u16", "unsigned, 2 bytes"},
+	[AT402_T_U24] = {"u24", "unsigned, 3 bytes"},
+	[AT402_T_U32] = {"u32", "unsigned, 4 bytes"},
+	[AT402_T_U56] = {"u56", "unsigned, 7 bytes, shown as decimal digits, at least 15"},
+	[AT402_T_I8] = {"i8", "signed, two's complement, 1 byte"},
+	[AT402_T_I16] = {"i16", "signed, 2 bytes"},
+	[AT402_T_I32] = {"i32", "signed, 4 bytes"},
+	[AT402_T_U16LE] = {"u16le", "unsigned, 2 bytes, lowest byte first"},
+	[AT402_T_U24LE] = {"u24le", "unsigned, 3 bytes, lowest byte first"},
+	[AT402_T_U32LE] = {"u32le", "unsigned, 4 bytes, lowest byte first"},
+	[AT402_T_U4LO] = {"u4lo", "low nibble of a byte; the next field has the high one"},
+	[AT402_T_U4HI] = {"u4hi", "high nibble of that byte"},
+	[AT402_T_U12LO] = {"u12lo", "low 12 bits of 3 bytes, lowest byte first; the next field has the rest"},
+	[AT402_T_U12HI] = {"u12hi", "high 12 bits of those 3 bytes"},
+	[AT402_T_U8N] = {"u8 or none", "as u8; 255: none, shown as null"},
+	[AT402_T_I8N] = {"i8 or none", "as i8; -128: none, shown as null"},
+	[AT402_T_U1] = {"u1", "1 bit; see the text of the module"},
+	[AT402_T_U5] = {"u5", "5 bits; see the text of the module"},
+	[AT402_T_U7] = {"u7", "7 bits; see the text of the module"},
+	[AT402_T_U19] = {"u19", "19 bits; see the text of the module"},
+	[AT402_T_TIME] = {"time", "u32, seconds since 1980-01-06T00:00:00Z, without leap seconds"},
+	[AT402_T_BOOL] = {"bool", "1 byte; 1: true, anything else: false"},
+	[AT402_T_ASCII] = {"ascii", "so many bytes of text; ends at the first NUL, trailing blanks go, bytes above 0x7F are Latin-1"},
+	[AT402_T_HEX] = {"hex", "so many bytes, shown in hexadecimal; without a number: as many as there are"},
+	[AT402_T_MAC] = {"mac", "6 bytes, a MAC address"},
+	[AT402_T_NAME] = {"name", "a word that the decoder makes"},
+	[AT402_T_SLOT] = {"slot", "a number that the place in the module tells, no byte of its own"},
+	[AT402_T_LIST] = {"list", "a list; the rows that follow are the parts of its items"},
+};
+
+/* How the special modules are built; the rows of the table cannot say it. */
+static const char *const structures[] = {
+	[AT402_BEACONS] =
+		"In X the module begins with u8 number of records, u16 bytes of all records together and 4\n"
+		"reserved bytes. In Y it begins with a length of 2 bytes, then 4 reserved bytes and u8\n"
+		"number of records. A record is mac, rssi_dbm, companion, last_seen_s, type, u8 length and\n"
+		"as many bytes, whose meaning the type tells: 2 bytes of type 1 are height_cm, all else is\n"
+		"kept as meta. Records that do not fill the module exactly (X) or do not fit into it (Y)\n"
+		"make it raw, with an error beside.",
+	[AT402_GENERIC_CAN] =
+		"A u16 length that counts itself (in X too, where no other module has one), 4 reserved\n"
+		"bytes, then records of 13 bytes: id, data, age_s. Firmware of X before 2024-11 has no\n"
+		"reserved bytes and no age_s: records of 12 bytes. The length tells which it is; when both\n"
+		"are possible it is the newer one, when neither is, the module is raw.",
+	[AT402_SENSORS] =
+		"Six slots of 3 bytes. In the first byte bits 0 to 3 are the type (0: nothing assigned,\n"
+		"the slot is left out; 1 temperature, 2 humidity, 3 light) and bit 7 is valid. The other\n"
+		"two bytes are the value of that type; of any other type they are shown as raw, beside\n"
+		"type_raw.",
+	[AT402_DEBUG] =
+		"A u16 length that does not count itself (in Y too, where all others do), then type. Of\n"
+		"type 1 follow u16 with the number 48 and the 48 bytes of the fields below, lowest byte\n"
+		"first. Of other types, and of other lengths, the rest is raw.",
+	[AT402_TPMS] = "u8 number of tyres, then 4 bytes for each: axle, wheel, pressure_bar, temperature_c.",
+	[AT402_J1939_DTC] =
+		"Trouble codes of 4 bytes, packed as SAE J1939-73 does, up to the end of the module or a\n"
+		"record of zeros. Bytes 1 and 2 are the low 16 bits of spn, lowest byte first; the top 3\n"
+		"bits of byte 3 are its high bits, the other 5 are fmi; the top bit of byte 4 is cm, the\n"
+		"other 7 are oc.",
+	[AT402_HGV_TRAILER] =
+		"The fields up to braking_efficiency_compensated_percent one after the other, u8 number of\n"
+		"wheels, 4 bytes for each wheel (wheel and axle are the nibbles of the first), then 6 bytes\n"
+		"brake_pressures_kpa. flags has no bytes: it names the bits of flags_mask.",
+};
+
+static bool
+is_fixed(const at402_module_def *def)
+{
+	return def->variants & (AT402_IN_K | AT402_IN_M | AT402_IN_V);
+}
+
+static const char *
+bytes(unsigned count)
+{
+	return count == 1 ? "byte" : "bytes";
+}
+
+/* ---- cells ---- */
+
+/* "X, Y" */
+static void
+print_variants(unsigned flags)
+{
+	const char *separator = "";
+
+	for (int i = 0; i < VARIANT_FLAGS; i++)
+		if (flags >> i & 1)
+		{
+			printf("%s%s", separator, variant_names[i]);
+			separator = ", ";
+		}
+}
+
+/* The link to a module's section, which Markdown calls as its heading: in lower
+ * case, blanks as hyphens, without parentheses and commas. */
+static void
+print_link(const at402_module_def *def)
+{
+	printf("[`%s`](#%s", def->key, def->key);
+	for (int i = 0; i < VARIANT_FLAGS; i++)
+	{
+		if (!(def->variants >> i & 1))
+			continue;
+		putchar('-');
+		for (const char *c = variant_names[i]; *c != '\0'; c++)
+			putchar(*c == ' ' ? '-' : tolower((unsigned char) *c));
+	}
+	printf(")");
+}
+
+static void
+print_homes(const at402_module_def *def)
+{
+	const char *separator = "";
+
+	for (int i = 0; i < HOMES; i++)
+		if (def->home >> i & 1)
+		{
+			printf("%s%s", separator, home_names[i]);
+			separator = ", ";
+		}
+}
+
+static void
+print_type(const at402_field_def *field)
+{
+	bool		sized = field->type == AT402_T_ASCII || field->type == AT402_T_HEX;
+
+	printf("%s", types[field->type].name);
+	if (sized && field->size > 0)
+		printf(":%d", field->size);
+}
+
+static void
+print_scale(const at402_field_def *field)
+{
+	if (field->num == 1 && field->den == 1 && field->off == 0)
+		return;
+	printf(field->num == -1 ? "-raw" : "raw");
+	if (field->num != 1 && field->num != -1)
+		printf(" * %d", field->num);
+	if (field->den != 1)
+		printf(" / %d", field->den);
+	if (field->off != 0)
+		printf(" %c %d", field->off < 0 ? '-' : '+', field->off < 0 ? -field->off : field->off);
+}
+
+static void
+print_note(const at402_field_def *field)
+{
+	const char *separator = field->note[0] != '\0' ? "; " : "";
+
+	printf("%s", field->note);
+	if (strcmp(field->column, "inputs_outputs") == 0)
+		printf("%scolumns `inputs` and `outputs`", separator);
+	else if (field->column[0] != '\0' && strcmp(field->column, "-") != 0)
+		printf("%scolumn `%s`", separator, field->column);
+}
+
+/* ---- sections ---- */
+
+static void
+print_forms(void)
+{
+	printf("## Forms of packet\n\n"
+		   "The first byte tells what comes.\n\n"
+		   "| first byte | what it is | smallest packet |\n|---|---|--:|\n"
+		   "| `$` | line of text, up to CR, LF or CR LF, %d bytes at the most | |\n",
+		   AT402_MAX_LINE);
+	for (int i = 0; i < AT402_VARIANTS; i++)
+	{
+		const at402_variant_def *v = &at402_variants[i];
+
+		if (v->name != v->letter)
+			continue;
+		printf("| `%c` | %s | %zu |\n", v->letter,
+			   v->modules != NULL ? "reports of modules" : "reports of a fixed layout",
+			   at402_least_length((uint8_t) v->letter));
+	}
+	printf("| `C` | no published layout: kept whole | %zu |\n\n", at402_least_length('C'));
+	printf("A packet is\n\n"
+		   "* X, Y: letter, u16 length, u8 number of reports, IMEI (only from devices that do not\n"
+		   "  log in), reports, u16 checksum;\n"
+		   "* K, M, V: letter, u16 length, IMEI, reports, u16 checksum.\n\n"
+		   "The length counts the whole packet, %d bytes at the most. An IMEI is %d bytes: u32 with\n"
+		   "its first 8 digits, u24 with its last 7. The checksum is CRC-16/MODBUS of all bytes\n"
+		   "before it; its high byte comes first. All integers are big-endian unless the type ends\n"
+		   "in le. The one answer there is, is the byte 0x%02X.\n\n",
+		   AT402_MAX_FRAME, AT402_IMEI_SIZE, AT402_ACK);
+	printf("Z is not a letter on the wire: it is X as one customer's devices send it. Only the login\n"
+		   "line tells (`$ASTRA;model;imei;vin;firmware;protocol;hardware`, protocol Z), so\n"
+		   "`at402_decode(frame, 'Z')` has to be told.\n\n");
+}
+
+static void
+print_part(at402_part part)
+{
+	if (part.width > 0)
+		printf(" %d, u%d |", part.offset, 8 * part.width);
+	else
+		printf(" |");
+}
+
+static void
+print_headers(void)
+{
+	printf("## Report header\n\n"
+		   "Where its parts are: offset from the start of the report, and type. The modules whose bit\n"
+		   "is set in the mask follow it, in ascending order of their bits; bit 0 is the lowest bit of\n"
+		   "the last byte. K, M and V have no mask: their fields stand at fixed offsets.\n\n"
+		   "| variant | sequence number | module mask | time | reason flags | status flags | bytes |\n"
+		   "|---|---|---|---|---|---|--:|\n");
+	for (int i = 0; i < AT402_VARIANTS; i++)
+	{
+		const at402_variant_def *v = &at402_variants[i];
+
+		printf("| %c | 0, u8 |", v->name);
+		print_part(v->mask);
+		printf(" %d, time |", v->time);
+		print_part(v->reasons);
+		print_part(v->status);
+		if (v->header > 0)
+			printf(" %d |\n", v->header);
+		else
+			printf(" |\n");
+	}
+	printf("\n");
+}
+
+static void
+print_flags(const char *title, const char *text, const char *const *names, int count)
+{
+	printf("## %s\n\n%s\n\n| bit | name |\n|--:|---|\n", title, text);
+	for (int bit = 0; bit < count; bit++)
+		printf("| %d | %s |\n", bit, names[bit]);
+	printf("\n");
+}
+
+static void
+print_all_flags(void)
+{
+	char		text[256];
+
+	print_flags("Reason flags", "Why a report was made. Bits past the width of a variant's reason flags "
+				"are never set in it.", at402_reason_names, AT402_REASONS);
+	snprintf(text, sizeof(text), "What the device was in. In K, M and V only bits 0 to %d have these "
+			 "names. Set bits without\na name show in `status_mask` only.",
+			 at402_variants[AT402_VARIANTS - 1].status_names - 1);
+	print_flags("Status flags", text, at402_status_names, AT402_STATUSES);
+}
+
+static void
+print_types(void)
+{
+	printf("## Types and values\n\n"
+		   "A value is computed from the raw number as the column *value* says, as an exact decimal;\n"
+		   "where that is empty it is the raw number, or what the type makes of the bytes.\n\n"
+		   "| type | meaning |\n|---|---|\n");
+	for (size_t i = 0; i < sizeof(types) / sizeof(types[0]); i++)
+		if (types[i].name != NULL)
+			printf("| %s | %s |\n", types[i].name, types[i].meaning);
+	printf("\n");
+}
+
+/* Do X and Y read the same fields?  Bytes without meaning do not count. */
+static bool
+same_fields(const at402_module_def *def)
+{
+	for (int i = 0; i < def->field_count; i++)
+		if (def->fields[i].name != NULL && def->fields[i].variants != def->variants)
+			return false;
+	return true;
+}
+
+/* What is under this bit in the other of X and Y? */
+static void
+print_comparison(const at402_module_def *def, unsigned bit, const at402_variant_def *other)
+{
+	const at402_module_def *there = other->modules[bit];
+
+	if (there == NULL)
+		printf("nothing");
+	else if (there != def)
+		print_link(there);
+	else
+		printf(def->shape != AT402_FIELDS ? "same, but see its structure"
+			   : same_fields(def) ? "same" : "other fields");
+}
+
+static void
+print_modular(const at402_variant_def *v, const at402_variant_def *other)
+{
+	bool		prefixed = v->letter == 'Y';
+
+	printf("## Modules of %c\n\n%s\n\n"
+		   "| bit | module | title | bytes | in %c under this bit | tables |\n"
+		   "|--:|---|---|--:|---|---|\n",
+		   v->name,
+		   prefixed
+		   ? "Each begins with a length that counts itself: u8, of `beacons` and `generic_can` u16;\n"
+			 "`debug` is the exception. The bytes of the table are the fewest that hold all fields, without\n"
+			 "that length. Bytes past them are ignored; a module with fewer is kept as `raw`, and one\n"
+			 "under a bit that is not listed as `module_<bit>`; the walk goes on in both cases."
+		   : "They carry no length: a packet can be read only as a whole, and the walk over all its\n"
+			 "reports has to end exactly at the checksum.",
+		   other->name);
+	for (unsigned bit = 0; bit < AT402_MASK_BITS; bit++)
+	{
+		const at402_module_def *def = v->modules[bit];
+
+		if (def == NULL)
+			continue;
+		printf("| %u | ", bit);
+		print_link(def);
+		printf(" | %s | ", def->title);
+		if (def->shape == AT402_FIELDS)
+			printf("%d", prefixed ? def->least : def->size);
+		else
+			printf("see there");
+		printf(" | ");
+		print_comparison(def, bit, other);
+		printf(" | ");
+		print_homes(def);
+		printf(" |\n");
+	}
+	printf("\n");
+}
+
+static void
+print_listed(unsigned flag, const char *title, const char *text)
+{
+	printf("## %s\n\n%s\n\n| bit | module | title | bytes | tables |\n|--:|---|---|--:|---|\n", title,
+		   text);
+	for (size_t i = 0; i < at402_module_count; i++)
+	{
+		const at402_module_def *def = &at402_modules[i];
+
+		if (!(def->variants & flag))
+			continue;
+		printf("| %d | ", def->bit);
+		print_link(def);
+		printf(" | %s | %d | ", def->title, def->size);
+		print_homes(def);
+		printf(" |\n");
+	}
+	printf("\n");
+}
+
+static void
+print_blocks(void)
+{
+	printf("## Reports of K, M and V\n\n"
+		   "A report is block 0 and, when a flag of its header asks for them, the others right behind\n"
+		   "it; reports follow each other up to the checksum.\n\n"
+		   "| variant | block | bytes | there is one when |\n|---|--:|--:|---|\n");
+	for (size_t i = 0; i < at402_block_count; i++)
+	{
+		const at402_block_def *b = &at402_blocks[i];
+
+		printf("| ");
+		print_variants(b->variant);
+		printf(" | %d | %d | ", b->number, b->size);
+		if (b->status_bit < 0)
+			printf("always");
+		else
+			printf("status bit %d is set", b->status_bit);
+		if (b->reason_bit >= 0)
+			printf(" and reason bit %d", b->reason_bit);
+		printf(" |\n");
+	}
+	printf("\nWhat they hold is shown as modules with the names that X and Y have for them, so that it is\n"
+		   "stored in the same columns. The offsets in their sections count from the start of the\n"
+		   "report. No capture of M or V is at hand: their layouts come from one published server.\n\n"
+		   "| module | title | block | in | tables |\n|---|---|--:|---|---|\n");
+	for (size_t i = 0; i < at402_module_count; i++)
+	{
+		const at402_module_def *def = &at402_modules[i];
+
+		if (!is_fixed(def))
+			continue;
+		printf("| ");
+		print_link(def);
+		printf(" | %s | %d | ", def->title, def->bit);
+		print_variants(def->variants);
+		printf(" | ");
+		print_homes(def);
+		printf(" |\n");
+	}
+	printf("\n");
+}
+
+/* Bytes before a field in this variant; K, M, V: in the report. */
+static unsigned
+field_offset(const at402_module_def *def, int field, unsigned flag)
+{
+	unsigned	offset = 0;
+
+	for (int i = 0; i < field; i++)
+	{
+		const at402_field_def *f = &def->fields[i];
+
+		if (!(f->variants & flag))
+			continue;
+		offset = f->type == AT402_T_SEEK ? f->size : offset + f->size;
+	}
+	return offset;
+}
+
+static void
+print_fields(const at402_module_def *def)
+{
+	bool		plain = def->shape == AT402_FIELDS;
+
+	printf("| field | type |");
+	for (int v = 0; plain && v < VARIANT_FLAGS; v++)
+		if (def->variants >> v & 1)
+			printf(" at in %s |", variant_names[v]);
+	printf(" value | unit | note |\n|---|---|");
+	for (int v = 0; plain && v < VARIANT_FLAGS; v++)
+		if (def->variants >> v & 1)
+			printf("--:|");
+	printf("---|---|---|\n");
+	for (int i = 0; i < def->field_count; i++)
+	{
+		const at402_field_def *field = &def->fields[i];
+
+		if (field->type == AT402_T_SEEK)
+			continue;
+		if (field->type == AT402_T_SKIP)
+			printf("| | %d %s |", field->size, bytes(field->size));
+		else
+		{
+			printf("| %s | ", field->name);
+			print_type(field);
+			printf(" |");
+		}
+		for (int v = 0; plain && v < VARIANT_FLAGS; v++)
+		{
+			if (!(def->variants >> v & 1))
+				continue;
+			if (field->variants >> v & 1)
+				printf(" %u |", field_offset(def, i, 1U << v));
+			else
+				printf(" |");
+		}
+		if (field->type == AT402_T_SKIP)
+			printf(" | | without known meaning |\n");
+		else
+		{
+			printf(" ");
+			print_scale(field);
+			printf(" | %s | ", field->unit);
+			print_note(field);
+			printf(" |\n");
+		}
+	}
+	printf("\n");
+}
+
+static void
+print_module(const at402_module_def *def)
+{
+	printf("### %s (", def->key);
+	print_variants(def->variants);
+	printf(")\n\n%s. ", def->title);
+	if (is_fixed(def))
+		printf("Block %d. ", def->bit);
+	else
+	{
+		printf("Bit %d", def->bit);
+		if (def->shape == AT402_FIELDS && def->variants & ~(unsigned) AT402_IN_Y)
+			printf("; %d %s in %s", def->size, bytes(def->size), def->variants & AT402_IN_Z ? "Z" : "X");
+		if (def->shape == AT402_FIELDS && def->variants & AT402_IN_Y)
+			printf("; at least %d %s in Y", def->least, bytes(def->least));
+		printf(". ");
+	}
+	printf("Stored in ");
+	print_homes(def);
+	if (def->kind[0] != '\0')
+		printf(", kind `%s`", def->kind);
+	printf(".\n");
+	if (def->note[0] != '\0')
+		printf("Note: %s.\n", def->note);
+	printf("\n");
+	if (def->shape != AT402_FIELDS)
+		printf("%s\n\n", structures[def->shape]);
+	print_fields(def);
+	if (def->shape == AT402_HGV_TRAILER)
+	{
+		printf("| bit of flags_mask | name |\n|--:|---|\n");
+		for (int bit = 0; bit < AT402_TRAILER_FLAGS; bit++)
+			printf("| %d | %s |\n", bit, at402_trailer_flag_names[bit]);
+		printf("\n");
+	}
+}
+
+int
+main(void)
+{
+	const at402_variant_def *x = &at402_variants[0];
+	const at402_variant_def *y = &at402_variants[1];
+
+	printf("# The AT402 wire protocol, as at402 reads it\n\n"
+		   "Made by `make docs` from `src/core/protocol.def`, the table that decodes: change that file,\n"
+		   "not this one. In SQL the same catalogue is `SELECT * FROM at402_fields()`.\n\n");
+	print_forms();
+	print_headers();
+	print_all_flags();
+	print_types();
+	print_modular(x, y);
+	print_modular(y, x);
+	print_listed(AT402_IN_OLD, "Modules of older firmware of X",
+				 "Under these bits older firmware of X sends another module. A packet is read with the newest\n"
+				 "layouts first, then with one older module, then with both; the first reading that ends\n"
+				 "exactly at the checksum is taken, for the whole packet, and the module's name tells which.");
+	print_listed(AT402_IN_Z, "Modules of Z",
+				 "Under these bits a device whose login said Z sends something else than X; only the sizes are\n"
+				 "published. All its other modules are those of X.");
+	print_blocks();
+	printf("## Fields\n\n"
+		   "A section for each module; the heading says which variants send it. Most modules are shared\n"
+		   "by X and Y, most parts of a fixed report by K, M and V. *At* is the offset of a field in a\n"
+		   "variant: in X and Z from the start of the module, in Y from the end of its length, in K, M\n"
+		   "and V from the start of the report. Where a variant has no offset it does not send the field.\n"
+		   "Notes name the column of the table where it is not called as the field. A module that has to\n"
+		   "stay `raw` is stored in `module`, whatever its tables are.\n\n");
+	for (size_t i = 0; i < at402_module_count; i++)
+		print_module(&at402_modules[i]);
+	return 0;
+}
