@@ -27,7 +27,7 @@
 
 #define AT402_ACK 0x06			 /* the one answer there is */
 #define AT402_MAX_FRAME 65535	 /* what the length field can say */
-#define AT402_MAX_LINE 1024		 /* longest text line followed, terminator included */
+#define AT402_MAX_LINE 1024		 /* longest text line followed, with its CR or LF */
 #define AT402_IMEI_DIGITS 15
 #define AT402_IMEI_SIZE 7		/* bytes of an IMEI in a packet */
 #define AT402_IMEI_TEXT 19		/* a u32 and a u24 may have 10 + 8 digits, and a NUL */
@@ -340,7 +340,8 @@ typedef struct at402_packet
 	size_t		length;
 	const at402_variant_def *variant;	/* NULL with AT402_NO_LAYOUT */
 	bool		has_imei;
-	char		imei[AT402_IMEI_TEXT];	/* digits as sent, unchecked; "" */
+	char		imei[AT402_IMEI_TEXT];	/* digits as sent, unchecked; "" without,
+										 * and where the packet is too short */
 	uint8_t		older;			/* bit i: at402_older_modules[i] is read */
 	uint8_t		count;			/* reports announced; 0 for K, M, V */
 	size_t		start;			/* offset of the first report */

@@ -39,9 +39,6 @@ extern at402_status at402_special_measure(const at402_module_def *def, bool pref
 /* Is the content of a special module well formed? */
 extern bool at402_special_fits(const at402_module *module);
 
-/* Visits the values of a special module that fits. */
-extern void at402_special_visit(const at402_module *module, at402_visitor visit, void *context);
-
 /* Reads one field and moves on; false at the end of the bytes. */
 extern bool at402_read_value(cursor *c, const at402_field_def *field, at402_value *value);
 

@@ -101,7 +101,7 @@ typedef struct at402_net_limits
 {
 	int			max_per_address;	/* TCP connections from one address; 0: no limit */
 	size_t		max_buffered_bytes; /* buffered_bytes of all connections */
-	int64_t		idle_timeout_ms;	/* since the last good frame; 0: none */
+	int64_t		idle_timeout_ms;	/* since the last good frame, or its answer; 0: none */
 	int64_t		login_timeout_ms;	/* for the first frame, and for any frame that
 									 * has begun; 0: none */
 } at402_net_limits;
@@ -169,7 +169,7 @@ extern int	at402_net_port(const at402_net *net);
 /* Readable when there is something to do; for the driver's own wait. */
 extern int	at402_net_fd(const at402_net *net);
 
-/* Milliseconds until a timer is due; -1: none. */
+/* Milliseconds until a turn is due by itself: work left over (0) or a timer; -1: none. */
 extern int64_t at402_net_timeout(const at402_net *net);
 
 /* Does what is due, bounded; never blocks.  True when work was left over for

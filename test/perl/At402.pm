@@ -392,7 +392,7 @@ sub kill_hard
 
 		$node->kill9;
 		# while the system still knows it, another does not start
-		Time::HiRes::sleep(0.001) while kill 0, $postmaster;
+		system_or_bail('tail', '-f', '-s', '0.01', "--pid=$postmaster", '/dev/null');
 		start_again($node);
 	}
 	elsif ($victim eq 'backend')

@@ -92,6 +92,12 @@ foreach my $cut (1, 4, length($first) - 1, length($first) + 2)
 }
 is(stored($node, 2), '1,2,3,4,5,6,7', 'any split of the stream: each report is stored once');
 
+# as nc does when its input ends
+$tracker = connect_tcp($node);
+transmit($tracker, packet(imei => imei(2), seq => 8));
+shutdown $tracker, 1;
+is(receive($tracker, 2), '06 closed', 'a sender that has said all is answered, then let go');
+
 # ---- UDP ----
 
 my $udp = connect_udp($node);

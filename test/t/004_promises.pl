@@ -3,9 +3,10 @@ use strict;
 use warnings;
 use At402;
 use PostgreSQL::Test::Utils;
+use Socket qw(SO_LINGER);
 use Test::More;
 
-# Replication is switched on for the promise about standbys; restart_after_crash does not matter.
+# Replication is switched on for the promise about standbys
 my $node = new_node('promises', 'wal_level = replica', 'max_wal_senders = 4',
 	'track_commit_timestamp = on');
 my $waits_for_lock = "count(*) > 0 FROM pg_locks JOIN pg_stat_activity USING (pid)
@@ -45,6 +46,7 @@ subtest 'promise 1: 0x06 leaves only after COMMIT' => sub {
 	my $tracker = login_as(1);
 	my $session = $node->background_psql($At402::database);
 
+	reset_stat($node);
 	$session->query_safe('BEGIN; LOCK TABLE at402.position IN ACCESS EXCLUSIVE MODE');
 	transmit($tracker, packet(seq => 1));
 	wait_for($node, $waits_for_lock);
@@ -52,8 +54,9 @@ subtest 'promise 1: 0x06 leaves only after COMMIT' => sub {
 	$session->query_safe('COMMIT');
 	is(receive($tracker, 1), '06', 'when it is free: answered');
 	is(stored($node, 1), '1', 'and stored');
+	published_is($node, 'inserted, answers, failed_batches', '1|1|0', 'counted');
 
-	# rolled back once, then stored
+	# rolled back, then stored
 	reset_stat($node);
 	make_trigger('position', 'TRIGGER t BEFORE INSERT', "RAISE SQLSTATE '53100'");
 	transmit($tracker, packet(seq => 2));
@@ -66,6 +69,50 @@ subtest 'promise 1: 0x06 leaves only after COMMIT' => sub {
 	is(stored($node, 1), '1,2', 'and stored');
 	published_is($node, 'state, inserted, answers, quarantined', 'listening|1|1|0', 'counted once');
 	$session->quit;
+};
+
+subtest 'promise 1: a tracker that leaves before its answer' => sub {
+	my $tracker = login_as(6);
+	my $session = $node->background_psql($At402::database);
+
+	reset_stat($node);
+	$session->query_safe('BEGIN; LOCK TABLE at402.position IN ACCESS EXCLUSIVE MODE');
+	transmit($tracker, packet(seq => 1));
+	wait_for($node, $waits_for_lock);
+	$tracker->sockopt(SO_LINGER, pack('ii', 1, 0));		# as one whose radio link breaks
+	close $tracker;
+	$session->query_safe('COMMIT');
+	$session->quit;
+	wait_published($node, 'inserted = 1 AND connections = 0');
+	is(published($node, 'answers'), '0', 'nobody is answered');
+	is(stored($node, 6), '1', 'its report is stored');
+	is(ask(login_as(6), packet(seq => 1)), '06', 'it comes again: answered');
+	is(stored($node, 6), '1', 'stored once');
+};
+
+subtest 'promise 1: all who wait are answered, though the queue is full' => sub {
+	my @trackers = map { login_as(7 + $_) } 0 .. 2;
+	my $udp = connect_udp($node);
+	my $session = $node->background_psql($At402::database);
+	my $count = 300;
+
+	reload_with($node, 'at402.batch_reports = 10');
+	reset_stat($node);
+	$session->query_safe('BEGIN; LOCK TABLE at402.position IN ACCESS EXCLUSIVE MODE');
+	foreach my $tracker (@trackers)
+	{
+		transmit($tracker, map { packet(seq => $_ % 256, time => now() + $_) } 1 .. $count);
+	}
+	transmit($udp, packet(imei => imei(10)));
+	wait_for($node, $waits_for_lock);
+	ok(silent($_), 'silence') foreach @trackers, $udp;
+	$session->query_safe('COMMIT');
+	$session->quit;
+	is(receive($_, $count), '06' x $count, 'all are answered') foreach @trackers;
+	is(receive($udp, 1), '06', 'over UDP too');
+	published_is($node, 'inserted, duplicates, answers, buffered_bytes',
+		join('|', (3 * $count + 1), 0, (3 * $count + 1), 0), 'each once');
+	reload_with($node, 'at402.batch_reports = 500');
 };
 
 subtest 'promise 1: 0x06 leaves only after a synchronous standby has it' => sub {
@@ -81,7 +128,6 @@ subtest 'promise 1: 0x06 leaves only after a synchronous standby has it' => sub 
 	my $pid = published($node, 'pid');
 	is(sql($node, "SELECT pg_cancel_backend($pid)"), 't', 'pg_cancel_backend');
 	is(sql($node, "SELECT pg_cancel_backend($pid)"), 't', 'once more');
-	# the second signal was sent after the first was handled or merged with it; the wait goes on
 	wait_for($node, $waits_for_standby);
 	ok(silent($tracker), 'does not make it answer');
 	is(sql($node, "SELECT pg_terminate_backend($pid)"), 't', 'pg_terminate_backend');
@@ -188,7 +234,7 @@ subtest 'promise 4: triggers on other tables' => sub {
 			'rejected|42P01|0' ],
 		[ 'position', 'TRIGGER t BEFORE INSERT', 'NEW.no_such_column', 'rejected|42703|0' ],
 	);
-	my $n = 10;
+	my $n = 11;
 
 	reload_with($node, 'at402.batch_delay = 200ms');
 	foreach my $case (@cases)

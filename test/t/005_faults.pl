@@ -69,6 +69,29 @@ subtest 'kill -9 of listener, backend and postmaster: every answered report is s
 	is($found->{strange}, 0, 'nothing is stored that was not sent');
 };
 
+subtest 'rows move out of default partitions while trackers report' => sub {
+	my $journal = "$dir/late";
+	my $days_ago = 6;
+	my $default = 'count(*) FROM at402.position_default';
+
+	# nine hours of every tracker, all in the past, where there are no partitions
+	my $fleet = start_fleet($port, $journal, '--trackers', 20, '--reports', 400, '--step', 80,
+		'--start', now() - $days_ago * 86400, '--first', '353000000000000');
+	my $partitions = 0;
+	until ($partitions)
+	{
+		wait_for($node, "count(*) > 0 FROM at402.position_default");
+		$partitions = sql($node, "SELECT count(*) FROM at402_maintain(now() - interval '8 days')
+			WHERE table_name = 'position' AND action = 'create' AND row_count > 0");
+	}
+	ok(finish_fleet($fleet), 'the fleet is answered');
+	sql($node, "SELECT at402_maintain(now() - interval '8 days')");
+	is(sql($node, "SELECT $default"), 0, 'all rows have moved');
+	my $found = judge_journal($node, $journal, '353%');
+	is($found->{answered}, 20 * 400, 'reports answered');
+	is($found->{$_}, 0, "none is $_") foreach qw(lost doubled strange);
+};
+
 # ---- outages ----
 
 subtest 'read-only mode' => sub {
@@ -184,8 +207,17 @@ subtest 'a report that alone waits without end is quarantined, while others pass
 	transmit($_, packet(seq => 1)) foreach @trackers;
 	is(join('', map { receive($_, 1) } @trackers[ 0 .. 3 ]), '06060606', 'the others are answered');
 	is(stored($node, $n - 1), '1', 'and stored');
+
+	# what is read again meanwhile takes effect
+	my $other_port = PostgreSQL::Test::Cluster::get_free_port();
+	transmit($trackers[0], packet(seq => 2));
+	wait_for($node, "count(*) > 0 FROM pg_locks WHERE locktype = 'advisory' AND NOT granted");
+	reload_with($node, "at402.port = $other_port");
+	published_is($node, 'port', $other_port, 'a reload meanwhile is not lost');
+	is(receive($trackers[0], 1), '06', 'the other is answered');
+
 	# it has to fail three times while others pass
-	my $seq = 2;
+	my $seq = 3;
 	while ($seq < 20 && silent($trackers[4]))
 	{
 		is(ask($trackers[0], packet(seq => $seq++)), '06', 'others go on');
@@ -197,7 +229,9 @@ subtest 'a report that alone waits without end is quarantined, while others pass
 	$session->quit;
 	is(ask($trackers[4], packet(seq => 2)), '06', 'its next report is answered');
 	is(stored($node, $n), '2', 'and stored');
-	reload_with($node, 'at402.batch_delay = 5ms', 'at402.report_timeout = 60s');
+	reload_with($node, 'at402.batch_delay = 5ms', 'at402.report_timeout = 60s',
+		"at402.port = $port");
+	published_is($node, 'port', $port, 'the port as before');
 };
 
 is(still_answers($node), '06', 'after all of this a good tracker is answered');

@@ -21,12 +21,11 @@ use List::Util qw(shuffle);
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
-use Time::HiRes qw(sleep time);
+use Time::HiRes qw(time);
 
 my $rounds = $ENV{ROUNDS} || 5;
 my $seed = $ENV{SEED} || int time;
 my $trackers = 50;
-my $line_bytes = 44;    # of a journal, about: its size shows how far a fleet has come
 my $workers = 1;
 
 # below the ports of clients: no tracker takes it while the listener is away
@@ -52,10 +51,16 @@ sub one_of
 	return $_[ rand @_ ];
 }
 
-# Seconds, for something that lasts; short of the patience of trackers that use UDP
-sub moment
+# Waits until an SQL condition holds; the fleet may come to its end before.
+sub reach
 {
-	return rand 0.4;
+	my ($fleet, $condition) = @_;
+	my $run = $fleet->{run};
+
+	while ($run->pumpable && sql($node, "SELECT $condition") ne 't')
+	{
+		$run->pump_nb if $run->pumpable;
+	}
 }
 
 sub change_settings
@@ -63,6 +68,7 @@ sub change_settings
 	sql($node, join('', map { "ALTER SYSTEM $_;" } @_) . 'SELECT pg_reload_conf()');
 }
 
+# Each returns when it is over.  What lasts, lasts less than trackers wait for answers over UDP.
 my %faults = (
 	(map { my $victim = $_; ("kill -9 $victim" => sub { kill_hard($node, $victim) }) }
 		qw(listener maintenance backend postmaster)),
@@ -96,15 +102,25 @@ my %faults = (
 	},
 
 	'lock' => sub {
+		my ($fleet) = @_;
+		my $session = $node->background_psql($At402::database);
 		my $table = one_of(qw(device position event frame device_state));
+		my $ms = int rand 400;
 
-		sql($node, "BEGIN; LOCK TABLE at402.$table IN ACCESS EXCLUSIVE MODE;
-			SELECT pg_sleep(" . moment() . '); COMMIT');
+		$session->query_safe("BEGIN; LOCK TABLE at402.$table IN ACCESS EXCLUSIVE MODE");
+		reach($fleet, "count(*) > 0 FROM pg_locks JOIN pg_stat_activity USING (pid)
+			WHERE backend_type = 'at402 listener'
+			AND waitstart < clock_timestamp() - interval '$ms ms'");
+		$session->query_safe('COMMIT');
+		$session->quit;
 	},
 
 	'read-only server' => sub {
+		my ($fleet) = @_;
+
+		reset_stat($node);
 		change_settings('SET default_transaction_read_only = on');
-		sleep(moment());
+		reach($fleet, 'max(failed_batches) >= ' . one_of(1, 2, 3) . ' FROM at402_stat_listener');
 		change_settings('RESET default_transaction_read_only');
 	},
 
@@ -118,14 +134,6 @@ my %faults = (
 );
 
 # ---- a round ----
-
-# Waits until the fleet's journal has come so far.
-sub wait_for_journal
-{
-	my ($fleet, $journal, $bytes) = @_;
-
-	sleep(0.001) while (-s $journal // 0) < $bytes && $fleet->{run}->pumpable;
-}
 
 # What does not belong together in the rows of some devices: details without their report, reports
 # without their events, devices whose last report is another one; and what is in quarantine
@@ -171,12 +179,14 @@ sub play_round
 	my $imeis = sprintf('35299%05d', $round);
 	my $journal = "$journals/$round";
 	my $sent = $trackers * $fleet->{reports};
+	my $when = rand(0.7) * $sent;
+	reset_stat($node);
 	my $running = start_fleet($port, $journal, '--first', "${imeis}00000", '--seed', $round,
 		'--trackers', $trackers, '--reports', $fleet->{reports}, '--duration', 60,
 		'--answer-timeout', 1, '--repeat', 0.05, @{ $fleet->{options} });
 
-	wait_for_journal($running, $journal, rand(0.7) * 2 * $sent * $line_bytes);
-	$faults{$fault}->();
+	reach($running, "sum(inserted) >= $when FROM at402_stat_listener");
+	$faults{$fault}->($running);
 	finish_fleet($running);
 	listener_port($node);
 	my ($surplus) = ${ $running->{output} } =~ /^surplus answers +(\d+)/m;

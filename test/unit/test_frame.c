@@ -361,7 +361,8 @@ parse(const char *line, size_t length, at402_login *login)
 static void
 test_login(void)
 {
-	static const char full[] = "$ASTRA;AT402;860873045366969;WVWZZZ1JZXW000001;7.0.70.3;X;1;A1B2\r\n";
+	static const char full[] =
+		"$ASTRA;AT402;860873045366969;WVWZZZ1JZXW000001;7.0.70.3;X;1;A1B2\r\n";
 	at402_login login;
 	at402_frame frame;
 
@@ -467,9 +468,10 @@ test_parse_hex(void)
 		const char *bytes;		/* as hex; NULL: refused at offset */
 		size_t		offset;
 	}			texts[] = {
-		{"", "", 0}, {"\\x", "", 0}, {"\\X", "", 0}, {" \t\n\v\f\r", "", 0}, {"0009afAF", "0009AFAF", 0},
-		{"\\x58ff", "58FF", 0}, {" \n\\x5 8 f\tf ", "58FF", 0}, {"9876543210", "9876543210", 0},
-		{"abcdefABCDEF", "ABCDEFABCDEF", 0}, {"5", NULL, 1}, {"580", NULL, 3}, {"5 8f", NULL, 4}, {"5g", NULL, 1},
+		{"", "", 0}, {"\\x", "", 0}, {"\\X", "", 0}, {" \t\n\v\f\r", "", 0},
+		{"0009afAF", "0009AFAF", 0}, {"9876543210", "9876543210", 0},
+		{"abcdefABCDEF", "ABCDEFABCDEF", 0}, {"\\x58ff", "58FF", 0}, {" \n\\x5 8 f\tf ", "58FF", 0},
+		{"5", NULL, 1}, {"580", NULL, 3}, {"5 8f", NULL, 4}, {"5g", NULL, 1},
 		{"\\x58\\x59", NULL, 4}, {"\\y58", NULL, 0}, {"\\", NULL, 0}, {"x58", NULL, 0},
 		{"58/", NULL, 2}, {"58:", NULL, 2}, {"58@", NULL, 2}, {"58G", NULL, 2}, {"58`", NULL, 2},
 		{"58\xff", NULL, 2}, {"0x58", NULL, 1}, {"58\x0e", NULL, 2}, {"58\x08", NULL, 2}};

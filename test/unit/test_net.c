@@ -488,6 +488,7 @@ test_stale_ticket(void)
 	put_packet(new, 2);
 	wait_for(frames == 2);
 	CHECK(slots[0].in_use && records[1].arrival.ticket != stale);
+	CHECK(at402_net_is_open(net, records[1].arrival.ticket) && !at402_net_is_open(net, stale));
 	at402_net_answer(net, stale);
 	CHECK(counters.answers_lost == 1);
 	at402_net_forget(net, stale);

@@ -152,7 +152,8 @@ write_older(unsigned older, bool has_imei)
 static void
 test_readings(void)
 {
-	static const char *const first[] = {"device_power driver_alcohol_test", "device_power trailer_id"};
+	static const char *const first[] = {"device_power driver_alcohol_test",
+		"device_power trailer_id"};
 	static const char *const second[] = {"gnss beacons", "gnss cm2010"};
 
 	for (unsigned older = 0; older < 4; older++)

@@ -244,6 +244,8 @@ test_sensors(void)
 
 /* ---- debug ---- */
 
+#define LEVEL_0 "watchdog_level=0"
+
 static void
 test_debug(void)
 {
@@ -263,11 +265,11 @@ test_debug(void)
 					if (n == 0)
 						CHECK(same(text, "raw="));
 					else if (type == 1 && n == 51 && length == 48)
-						CHECK(same(text, "type=1 flags_mask=0 pc=0 lr=0 watchdog_levels=[watchdog_level=0"
-								   " watchdog_level=0 watchdog_level=0 watchdog_level=0 watchdog_level=0"
-								   " watchdog_level=0 watchdog_level=0 watchdog_level=0 watchdog_level=0"
-								   " watchdog_level=0 watchdog_level=0 watchdog_level=0 watchdog_level=0"
-								   " watchdog_level=0 watchdog_level=0] watchdog_service=''"));
+						CHECK(same(text, "type=1 flags_mask=0 pc=0 lr=0 watchdog_levels=["
+								   LEVEL_0 " " LEVEL_0 " " LEVEL_0 " " LEVEL_0 " " LEVEL_0 " "
+								   LEVEL_0 " " LEVEL_0 " " LEVEL_0 " " LEVEL_0 " " LEVEL_0 " "
+								   LEVEL_0 " " LEVEL_0 " " LEVEL_0 " " LEVEL_0 " " LEVEL_0
+								   "] watchdog_service=''"));
 					else
 					{
 						char		expected[300];
@@ -435,8 +437,8 @@ test_bad_prefix(void)
 	}			prefixes[] = {
 		{'Y', 1, 1, 0}, {'Y', 1, 1, 5}, {'Y', 48, 1, 0}, {'Y', 48, 1, 5}, {'Y', SENSORS, 1, 0},
 		{'Y', BEACONS, 2, 0}, {'Y', BEACONS, 2, 1}, {'Y', BEACONS, 2, 6}, {'Y', GENERIC_CAN, 2, 1},
-		{'Y', GENERIC_CAN, 2, 6}, {'Y', DEBUG, 2, 4}, {'Y', DEBUG, 2, 65535}, {'X', GENERIC_CAN, 2, 0},
-		{'X', GENERIC_CAN, 2, 1}, {'X', GENERIC_CAN, 2, 6}, {'X', DEBUG, 2, 4},
+		{'Y', GENERIC_CAN, 2, 6}, {'Y', DEBUG, 2, 4}, {'Y', DEBUG, 2, 65535},
+		{'X', GENERIC_CAN, 2, 0}, {'X', GENERIC_CAN, 2, 1}, {'X', GENERIC_CAN, 2, 6}, {'X', DEBUG, 2, 4},
 		{'X', DEBUG, 2, 65535}};
 	static wire w;
 
