@@ -53,7 +53,8 @@ SANITIZE = -O1 -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-
 
 PG_CPPFLAGS = -I$(srcdir)/src -DAT402_VERSION='"$(EXTVERSION)"' -MMD -MP
 PG_CFLAGS = $(WARNINGS)
-EXTRA_CLEAN = $(OBJS:.o=.d) $(UNIT_TESTS) $(FUZZERS) $(REPLAYS) test/bench/*.bin tools/at402sim tools/protocol_doc
+EXTRA_CLEAN = $(OBJS:.o=.d) $(UNIT_TESTS) $(FUZZERS) $(REPLAYS) test/bench/*.bin \
+	tools/at402sim tools/protocol_doc
 
 # These work on a machine without PostgreSQL
 ifneq ($(filter-out run stop check torture unit fuzz bench-decode sim docs,$(or $(MAKECMDGOALS),all)),)

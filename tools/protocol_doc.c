@@ -39,7 +39,7 @@ static const struct
 	[AT402_T_U32LE] = {"u32le", "unsigned, 4 bytes, lowest byte first"},
 	[AT402_T_U4LO] = {"u4lo", "low nibble of a byte; the next field has the high one"},
 	[AT402_T_U4HI] = {"u4hi", "high nibble of that byte"},
-	[AT402_T_U12LO] = {"u12lo", "low 12 bits of 3 bytes, lowest byte first; the next field has the rest"},
+	[AT402_T_U12LO] = {"u12lo", "low 12 bits of 3 bytes, lowest first; the next field has the rest"},
 	[AT402_T_U12HI] = {"u12hi", "high 12 bits of those 3 bytes"},
 	[AT402_T_U8N] = {"u8 or none", "as u8; 255: none, shown as null"},
 	[AT402_T_I8N] = {"i8 or none", "as i8; -128: none, shown as null"},
@@ -49,8 +49,8 @@ static const struct
 	[AT402_T_U19] = {"u19", "19 bits; see the text of the module"},
 	[AT402_T_TIME] = {"time", "u32, seconds since 1980-01-06T00:00:00Z, without leap seconds"},
 	[AT402_T_BOOL] = {"bool", "1 byte; 1: true, anything else: false"},
-	[AT402_T_ASCII] = {"ascii", "so many bytes of text; ends at the first NUL, trailing blanks go, bytes above 0x7F are Latin-1"},
-	[AT402_T_HEX] = {"hex", "so many bytes, shown in hexadecimal; without a number: as many as there are"},
+	[AT402_T_ASCII] = {"ascii", "so many bytes of Latin-1; ends at the first NUL, trailing blanks go"},
+	[AT402_T_HEX] = {"hex", "so many bytes, shown in hexadecimal; without a number: all there are"},
 	[AT402_T_MAC] = {"mac", "6 bytes, a MAC address"},
 	[AT402_T_NAME] = {"name", "a word that the decoder makes"},
 	[AT402_T_SLOT] = {"slot", "a number that the place in the module tells, no byte of its own"},
@@ -60,17 +60,17 @@ static const struct
 /* How the special modules are built; the rows of the table cannot say it. */
 static const char *const structures[] = {
 	[AT402_BEACONS] =
-		"In X the module begins with u8 number of records, u16 bytes of all records together and 4\n"
-		"reserved bytes. In Y it begins with a length of 2 bytes, then 4 reserved bytes and u8\n"
-		"number of records. A record is mac, rssi_dbm, companion, last_seen_s, type, u8 length and\n"
-		"as many bytes, whose meaning the type tells: 2 bytes of type 1 are height_cm, all else is\n"
-		"kept as meta. Records that do not fill the module exactly (X) or do not fit into it (Y)\n"
-		"make it raw, with an error beside.",
+		"In X the module begins with u8 number of records, u16 bytes of all records together and\n"
+		"4 reserved bytes. In Y it begins with a length of 2 bytes, then 4 reserved bytes and u8\n"
+		"number of records. A record is mac, rssi_dbm, companion, last_seen_s, type, u8 length\n"
+		"and as many bytes, whose meaning the type tells: 2 bytes of type 1 are height_cm, all\n"
+		"else is kept as meta. Records that do not fill the module exactly (X) or do not fit\n"
+		"into it (Y) make it raw, with an error beside.",
 	[AT402_GENERIC_CAN] =
 		"A u16 length that counts itself (in X too, where no other module has one), 4 reserved\n"
 		"bytes, then records of 13 bytes: id, data, age_s. Firmware of X before 2024-11 has no\n"
-		"reserved bytes and no age_s: records of 12 bytes. The length tells which it is; when both\n"
-		"are possible it is the newer one, when neither is, the module is raw.",
+		"reserved bytes and no age_s: records of 12 bytes. The length tells which it is; when\n"
+		"both are possible it is the newer one, when neither is, the module is raw.",
 	[AT402_SENSORS] =
 		"Six slots of 3 bytes. In the first byte bits 0 to 3 are the type (0: nothing assigned,\n"
 		"the slot is left out; 1 temperature, 2 humidity, 3 light) and bit 7 is valid. The other\n"
@@ -80,16 +80,17 @@ static const char *const structures[] = {
 		"A u16 length that does not count itself (in Y too, where all others do), then type. Of\n"
 		"type 1 follow u16 with the number 48 and the 48 bytes of the fields below, lowest byte\n"
 		"first. Of other types, and of other lengths, the rest is raw.",
-	[AT402_TPMS] = "u8 number of tyres, then 4 bytes for each: axle, wheel, pressure_bar, temperature_c.",
+	[AT402_TPMS] =
+		"u8 number of tyres, then 4 bytes for each: axle, wheel, pressure_bar, temperature_c.",
 	[AT402_J1939_DTC] =
 		"Trouble codes of 4 bytes, packed as SAE J1939-73 does, up to the end of the module or a\n"
 		"record of zeros. Bytes 1 and 2 are the low 16 bits of spn, lowest byte first; the top 3\n"
 		"bits of byte 3 are its high bits, the other 5 are fmi; the top bit of byte 4 is cm, the\n"
 		"other 7 are oc.",
 	[AT402_HGV_TRAILER] =
-		"The fields up to braking_efficiency_compensated_percent one after the other, u8 number of\n"
-		"wheels, 4 bytes for each wheel (wheel and axle are the nibbles of the first), then 6 bytes\n"
-		"brake_pressures_kpa. flags has no bytes: it names the bits of flags_mask.",
+		"The fields up to braking_efficiency_compensated_percent one after the other, u8 number\n"
+		"of wheels, 4 bytes for each wheel (wheel and axle are the nibbles of the first), then 6\n"
+		"bytes brake_pressures_kpa. flags has no bytes: it names the bits of flags_mask.",
 };
 
 static bool
@@ -211,13 +212,13 @@ print_forms(void)
 		   "* X, Y: letter, u16 length, u8 number of reports, IMEI (only from devices that do not\n"
 		   "  log in), reports, u16 checksum;\n"
 		   "* K, M, V: letter, u16 length, IMEI, reports, u16 checksum.\n\n"
-		   "The length counts the whole packet, %d bytes at the most. An IMEI is %d bytes: u32 with\n"
-		   "its first 8 digits, u24 with its last 7. The checksum is CRC-16/MODBUS of all bytes\n"
-		   "before it; its high byte comes first. All integers are big-endian unless the type ends\n"
-		   "in le. The one answer there is, is the byte 0x%02X.\n\n",
+		   "The length counts the whole packet, %d bytes at the most. An IMEI is %d bytes: u32\n"
+		   "with its first 8 digits, u24 with its last 7. The checksum is CRC-16/MODBUS of all\n"
+		   "bytes before it; its high byte comes first. All integers are big-endian unless the\n"
+		   "type ends in le. The one answer there is, is the byte 0x%02X.\n\n",
 		   AT402_MAX_FRAME, AT402_IMEI_SIZE, AT402_ACK);
-	printf("Z is not a letter on the wire: it is X as one customer's devices send it. Only the login\n"
-		   "line tells (`$ASTRA;model;imei;vin;firmware;protocol;hardware`, protocol Z), so\n"
+	printf("Z is not a letter on the wire: it is X as one customer's devices send it. Only the\n"
+		   "login line tells (`$ASTRA;model;imei;vin;firmware;protocol;hardware`, protocol Z), so\n"
 		   "`at402_decode(frame, 'Z')` has to be told.\n\n");
 }
 
@@ -234,10 +235,11 @@ static void
 print_headers(void)
 {
 	printf("## Report header\n\n"
-		   "Where its parts are: offset from the start of the report, and type. The modules whose bit\n"
-		   "is set in the mask follow it, in ascending order of their bits; bit 0 is the lowest bit of\n"
-		   "the last byte. K, M and V have no mask: their fields stand at fixed offsets.\n\n"
-		   "| variant | sequence number | module mask | time | reason flags | status flags | bytes |\n"
+		   "Where its parts are: offset from the start of the report, and type. The modules\n"
+		   "whose bit is set in the mask follow it, in ascending order of their bits; bit 0 is\n"
+		   "the lowest bit of the last byte. K, M and V have no mask: their fields stand at\n"
+		   "fixed offsets.\n\n"
+		   "| variant | sequence | module mask | time | reason flags | status flags | bytes |\n"
 		   "|---|---|---|---|---|---|--:|\n");
 	for (int i = 0; i < AT402_VARIANTS; i++)
 	{
@@ -270,10 +272,12 @@ print_all_flags(void)
 {
 	char		text[256];
 
-	print_flags("Reason flags", "Why a report was made. Bits past the width of a variant's reason flags "
-				"are never set in it.", at402_reason_names, AT402_REASONS);
-	snprintf(text, sizeof(text), "What the device was in. In K, M and V only bits 0 to %d have these "
-			 "names. Set bits without\na name show in `status_mask` only.",
+	print_flags("Reason flags",
+				"Why a report was made. Bits past the width of a variant's flags are never set in it.",
+				at402_reason_names, AT402_REASONS);
+	snprintf(text, sizeof(text),
+			 "What the device was in. In K, M and V only bits 0 to %d have these names. Set bits without\n"
+			 "a name show in `status_mask` only.",
 			 at402_variants[AT402_VARIANTS - 1].status_names - 1);
 	print_flags("Status flags", text, at402_status_names, AT402_STATUSES);
 }
@@ -282,8 +286,9 @@ static void
 print_types(void)
 {
 	printf("## Types and values\n\n"
-		   "A value is computed from the raw number as the column *value* says, as an exact decimal;\n"
-		   "where that is empty it is the raw number, or what the type makes of the bytes.\n\n"
+		   "A value is computed from the raw number as the column *value* says, as an exact\n"
+		   "decimal; where that is empty it is the raw number, or what the type makes of the\n"
+		   "bytes.\n\n"
 		   "| type | meaning |\n|---|---|\n");
 	for (size_t i = 0; i < sizeof(types) / sizeof(types[0]); i++)
 		if (types[i].name != NULL)
@@ -326,12 +331,13 @@ print_modular(const at402_variant_def *v, const at402_variant_def *other)
 		   "|--:|---|---|--:|---|---|\n",
 		   v->name,
 		   prefixed
-		   ? "Each begins with a length that counts itself: u8, of `beacons` and `generic_can` u16;\n"
-			 "`debug` is the exception. The bytes of the table are the fewest that hold all fields, without\n"
-			 "that length. Bytes past them are ignored; a module with fewer is kept as `raw`, and one\n"
-			 "under a bit that is not listed as `module_<bit>`; the walk goes on in both cases."
-		   : "They carry no length: a packet can be read only as a whole, and the walk over all its\n"
-			 "reports has to end exactly at the checksum.",
+		   ? "Each begins with a length that counts itself: u8, of `beacons` and `generic_can`\n"
+		     "u16; `debug` is the exception. The bytes of the table are the fewest that hold all\n"
+		     "fields, without that length. Bytes past them are ignored; a module with fewer is\n"
+		     "kept as `raw`, and one under a bit that is not listed as `module_<bit>`; the walk\n"
+		     "goes on in both cases."
+		   : "They carry no length: a packet can be read only as a whole, and the walk over all\n"
+		     "its reports has to end exactly at the checksum.",
 		   other->name);
 	for (unsigned bit = 0; bit < AT402_MASK_BITS; bit++)
 	{
@@ -358,8 +364,8 @@ print_modular(const at402_variant_def *v, const at402_variant_def *other)
 static void
 print_listed(unsigned flag, const char *title, const char *text)
 {
-	printf("## %s\n\n%s\n\n| bit | module | title | bytes | tables |\n|--:|---|---|--:|---|\n", title,
-		   text);
+	printf("## %s\n\n%s\n\n| bit | module | title | bytes | tables |\n|--:|---|---|--:|---|\n",
+		   title, text);
 	for (size_t i = 0; i < at402_module_count; i++)
 	{
 		const at402_module_def *def = &at402_modules[i];
@@ -379,8 +385,8 @@ static void
 print_blocks(void)
 {
 	printf("## Reports of K, M and V\n\n"
-		   "A report is block 0 and, when a flag of its header asks for them, the others right behind\n"
-		   "it; reports follow each other up to the checksum.\n\n"
+		   "A report is block 0 and, when a flag of its header asks for them, the others right\n"
+		   "behind it; reports follow each other up to the checksum.\n\n"
 		   "| variant | block | bytes | there is one when |\n|---|--:|--:|---|\n");
 	for (size_t i = 0; i < at402_block_count; i++)
 	{
@@ -397,9 +403,10 @@ print_blocks(void)
 			printf(" and reason bit %d", b->reason_bit);
 		printf(" |\n");
 	}
-	printf("\nWhat they hold is shown as modules with the names that X and Y have for them, so that it is\n"
-		   "stored in the same columns. The offsets in their sections count from the start of the\n"
-		   "report. No capture of M or V is at hand: their layouts come from one published server.\n\n"
+	printf("\nWhat they hold is shown as modules with the names that X and Y have for them, so that\n"
+		   "it is stored in the same columns. The offsets in their sections count from the start of\n"
+		   "the report. No capture of M or V is at hand: their layouts come from one published\n"
+		   "server.\n\n"
 		   "| module | title | block | in | tables |\n|---|---|--:|---|---|\n");
 	for (size_t i = 0; i < at402_module_count; i++)
 	{
@@ -498,7 +505,8 @@ print_module(const at402_module_def *def)
 	{
 		printf("Bit %d", def->bit);
 		if (def->shape == AT402_FIELDS && def->variants & ~(unsigned) AT402_IN_Y)
-			printf("; %d %s in %s", def->size, bytes(def->size), def->variants & AT402_IN_Z ? "Z" : "X");
+			printf("; %d %s in %s", def->size, bytes(def->size),
+				   def->variants & AT402_IN_Z ? "Z" : "X");
 		if (def->shape == AT402_FIELDS && def->variants & AT402_IN_Y)
 			printf("; at least %d %s in Y", def->least, bytes(def->least));
 		printf(". ");
@@ -530,8 +538,8 @@ main(void)
 	const at402_variant_def *y = &at402_variants[1];
 
 	printf("# The AT402 wire protocol, as at402 reads it\n\n"
-		   "Made by `make docs` from `src/core/protocol.def`, the table that decodes: change that file,\n"
-		   "not this one. In SQL the same catalogue is `SELECT * FROM at402_fields()`.\n\n");
+		   "Made by `make docs` from `src/core/protocol.def`, the table that decodes: change\n"
+		   "that file, not this one. In SQL `at402_fields()` is the same catalogue.\n\n");
 	print_forms();
 	print_headers();
 	print_all_flags();
@@ -539,20 +547,22 @@ main(void)
 	print_modular(x, y);
 	print_modular(y, x);
 	print_listed(AT402_IN_OLD, "Modules of older firmware of X",
-				 "Under these bits older firmware of X sends another module. A packet is read with the newest\n"
-				 "layouts first, then with one older module, then with both; the first reading that ends\n"
-				 "exactly at the checksum is taken, for the whole packet, and the module's name tells which.");
+				 "Under these bits older firmware of X sends another module. A packet is read\n"
+				 "with the newest layouts first, then with one older module, then with both; the\n"
+				 "first reading that ends exactly at the checksum is taken, for the whole\n"
+				 "packet, and the module's name tells which.");
 	print_listed(AT402_IN_Z, "Modules of Z",
-				 "Under these bits a device whose login said Z sends something else than X; only the sizes are\n"
-				 "published. All its other modules are those of X.");
+				 "Under these bits a device whose login said Z sends something else than X; only\n"
+				 "the sizes are published. All its other modules are those of X.");
 	print_blocks();
 	printf("## Fields\n\n"
-		   "A section for each module; the heading says which variants send it. Most modules are shared\n"
-		   "by X and Y, most parts of a fixed report by K, M and V. *At* is the offset of a field in a\n"
-		   "variant: in X and Z from the start of the module, in Y from the end of its length, in K, M\n"
-		   "and V from the start of the report. Where a variant has no offset it does not send the field.\n"
-		   "Notes name the column of the table where it is not called as the field. A module that has to\n"
-		   "stay `raw` is stored in `module`, whatever its tables are.\n\n");
+		   "A section for each module; the heading says which variants send it. Most modules are\n"
+		   "shared by X and Y, most parts of a fixed report by K, M and V. *At* is the offset of\n"
+		   "a field in a variant: in X and Z from the start of the module, in Y from the end of\n"
+		   "its length, in K, M and V from the start of the report. Where a variant has no\n"
+		   "offset it does not send the field. Notes name the column of the table where it is\n"
+		   "not called as the field. A module that has to stay `raw` is stored in `module`,\n"
+		   "whatever its tables are.\n\n");
 	for (size_t i = 0; i < at402_module_count; i++)
 		print_module(&at402_modules[i]);
 	return 0;

@@ -48,8 +48,8 @@ find_module(const at402_packet *packet, unsigned bit)
 }
 
 /*
- * Measures the module at the cursor and steps over it.  Sets def, raw, bytes
- * and length.
+ * Measures the module at the cursor and steps over it.  Sets def, bytes and
+ * length.
  */
 static at402_status
 measure_module(const at402_packet *packet, cursor *c, at402_module *module)
@@ -59,7 +59,6 @@ measure_module(const at402_packet *packet, cursor *c, at402_module *module)
 	uint64_t	length;
 
 	module->def = def;
-	module->raw = false;
 	if (def != NULL && def->shape == AT402_FIELDS && !prefixed)
 		length = def->size;
 	else

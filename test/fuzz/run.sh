@@ -6,7 +6,8 @@
 # written to .fuzz/TARGET/crash-...; put it into test/fuzz/corpus/TARGET.hex in the same change
 # that mends the fault:
 #
-#     xxd -p -c 0 .fuzz/frame/crash-... >> test/fuzz/corpus/frame.hex
+#     perl -0777 -ne 'print unpack("H*", $_), "\n"' .fuzz/frame/crash-... \
+#         >>test/fuzz/corpus/frame.hex
 set -eu
 cd "$(dirname "$0")/../.."
 target=$1

@@ -26,9 +26,9 @@ use Test::More;
 use Time::HiRes;
 
 our @EXPORT = qw(init_node new_node listener_port start_again reload_with log_count
-  sql wait_for stored quarantined published wait_published published_is reset_stat
+  sql wait_for device_id stored quarantined published wait_published published_is reset_stat
   frame report packet login imei golden now
-  connect_tcp connect_udp transmit receive ask silent still_answers
+  connect_tcp connect_udp login_as transmit receive ask silent still_answers
   start_fleet finish_fleet kill_hard judge_journal);
 
 our $database = 'fleet';
@@ -112,6 +112,13 @@ sub wait_for
 	$node->poll_query_until($database, "SELECT $condition")
 	  or die "waited in vain for: $condition";
 	return 1;
+}
+
+# at402.device.id of tracker n; empty: there is none
+sub device_id
+{
+	my ($node, $n) = @_;
+	return sql($node, "SELECT id FROM at402.device WHERE imei = '" . imei($n) . "'");
 }
 
 # The sequence numbers of what is stored of tracker n, separated by commas, the oldest first
@@ -285,6 +292,16 @@ sub connect_udp
 		PeerPort => published($node, 'min(port)'), %options) || die "no socket: $@";
 }
 
+# A test: tracker n connects, and its login is answered.
+sub login_as
+{
+	my ($node, $n, %options) = @_;
+	my $socket = connect_tcp($node, %options);
+
+	is(ask($socket, login(imei($n))), '06', 'login');
+	return $socket;
+}
+
 # Sends frames, each with a call of its own.  False when the peer has hung up.
 sub transmit
 {
@@ -413,7 +430,8 @@ sub kill_hard
 sub judge_journal
 {
 	my ($node, $journal, $imeis) = @_;
-	my $devices = 'device_id IN (SELECT id FROM at402.device WHERE imei LIKE \'' . ($imeis // '%') . '\')';
+	my $devices = sprintf(q{device_id IN (SELECT id FROM at402.device WHERE imei LIKE '%s')},
+		$imeis // '%');
 	my $key = 'device_id, time, seq, content_hash';
 	my $twice = join ' UNION ALL ', map { "SELECT count(*) - count(DISTINCT ($key, $_->[1])) AS n
 		FROM at402.$_->[0] WHERE $devices AND seq >= 0" }

@@ -52,8 +52,8 @@ foreach my $capture (@golden)
 	is(ask($tracker, pack('H*', $capture->{frame})), '06', 'sent again: answered again');
 }
 is(sql($node, 'SELECT count(*) FROM at402.position'), $reports, 'sent again: stored once');
-published_is($node, 'duplicates, inserted, frames, answers', join('|', $reports, 0, (scalar @golden) x 2),
-	'sent again: counted as duplicates');
+published_is($node, 'duplicates, inserted, frames, answers',
+	join('|', $reports, 0, (scalar @golden) x 2), 'sent again: counted as duplicates');
 
 # ---- login ----
 
@@ -93,18 +93,17 @@ foreach my $cut (1, 4, length($first) - 1, length($first) + 2)
 is(stored($node, 2), '1,2,3,4,5,6,7', 'any split of the stream: each report is stored once');
 
 # as nc does when its input ends
-$tracker = connect_tcp($node);
-transmit($tracker, packet(imei => imei(2), seq => 8));
-shutdown $tracker, 1;
-is(receive($tracker, 2), '06 closed', 'a sender that has said all is answered, then let go');
+my $nc = connect_tcp($node);
+transmit($nc, packet(imei => imei(2), seq => 8));
+shutdown $nc, 1;
+is(receive($nc, 2), '06 closed', 'a sender that has said all is answered, then let go');
 
 # ---- UDP ----
 
 my $udp = connect_udp($node);
 is(ask($udp, packet(imei => imei(3), seq => 1)), '06', 'a datagram is answered');
 is(ask($udp, pack('H*', $golden[0]{frame})), '06', 'what came over TCP is answered over UDP');
-is(sql($node, "SELECT count(*) FROM at402.position JOIN at402.device ON id = device_id
-	WHERE imei = '$golden[0]{decoded}{imei}'"), scalar @{ $golden[0]{decoded}{reports} },
+is_deeply([ rows($golden[0]{decoded}{imei}) ], [ expected_rows($golden[0]{decoded}) ],
 	'over TCP and UDP: stored once');
 
 transmit($udp, packet(imei => imei(3), seq => 2) . packet(imei => imei(4), seq => 1));

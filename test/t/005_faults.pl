@@ -10,21 +10,13 @@ my $port = PostgreSQL::Test::Cluster::get_free_port();
 my $node = new_node('faults', "at402.port = $port", 'restart_after_crash = on');
 my $dir = PostgreSQL::Test::Utils::tempdir();
 
-sub login_as
-{
-	my ($n) = @_;
-	my $tracker = connect_tcp($node);
-	is(ask($tracker, login(imei($n))), '06', 'login');
-	return $tracker;
-}
-
 # Breaks something, sees that a packet is not answered, mends it, and sees that it then is,
 # without being sent again.
 my $n = 0;
 sub outage_ok
 {
 	my ($error, $break, $mend) = @_;
-	my $tracker = login_as(++$n);
+	my $tracker = login_as($node, ++$n);
 
 	$break->();
 	reset_stat($node);
@@ -41,8 +33,7 @@ sub outage_ok
 	is(quarantined($node, $n), '', 'not in quarantine');
 	published_is($node, 'state, inserted, answers', 'listening|1|1', 'once');
 	is(sql($node, "SELECT count(*) FROM at402.event WHERE kind = 'panic'
-		AND device_id = (SELECT id FROM at402.device WHERE imei = '" . imei($n) . "')"), '1',
-		'with all that belongs to it');
+		AND device_id = " . device_id($node, $n)), '1', 'with all that belongs to it');
 }
 
 # ---- kill -9 ----
@@ -101,7 +92,7 @@ subtest 'read-only mode' => sub {
 };
 
 subtest 'a partition dropped under it: rows go to the default partition' => sub {
-	my $tracker = login_as(++$n);
+	my $tracker = login_as($node, ++$n);
 	my $stored_in = 'SELECT DISTINCT position.tableoid::regclass FROM at402.position
 		JOIN at402.device ON id = device_id WHERE imei = \'' . imei($n) . '\'';
 
@@ -146,7 +137,7 @@ subtest 'rights revoked' => sub {
 };
 
 subtest 'the schema dropped, data and all' => sub {
-	my $tracker = login_as(++$n);
+	my $tracker = login_as($node, ++$n);
 
 	sql($node, 'DROP SCHEMA at402 CASCADE');
 	transmit($tracker, packet(seq => 1));
@@ -158,7 +149,7 @@ subtest 'the schema dropped, data and all' => sub {
 };
 
 subtest 'the extension dropped, and made again elsewhere' => sub {
-	my $tracker = login_as(++$n);
+	my $tracker = login_as($node, ++$n);
 
 	sql($node, 'DROP SCHEMA at402 CASCADE; DROP EXTENSION at402; CREATE SCHEMA elsewhere');
 	transmit($tracker, packet(seq => 1));
@@ -198,9 +189,8 @@ subtest 'a trigger that waits without end: everybody\'s reports' => sub {
 };
 
 subtest 'a report that alone waits without end is quarantined, while others pass' => sub {
-	my @trackers = map { login_as(++$n) } 1 .. 5;
-	my $session = hold_up('NEW.device_id = (SELECT id FROM at402.device WHERE imei = \''
-		. imei($n) . '\')');
+	my @trackers = map { login_as($node, ++$n) } 1 .. 5;
+	my $session = hold_up('NEW.device_id = ' . device_id($node, $n));
 
 	reload_with($node, 'at402.batch_delay = 200ms');
 	reset_stat($node);

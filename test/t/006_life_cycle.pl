@@ -13,14 +13,6 @@ my ($port, $other_port) = map { PostgreSQL::Test::Cluster::get_free_port() } 1 .
 my $node = init_node('life', "at402.port = $port", "at402.database = '$database'",
 	"at402.role = 'at402'", 'restart_after_crash = on');
 
-sub login_as
-{
-	my ($n, %options) = @_;
-	my $tracker = connect_tcp($node, %options);
-	is(ask($tracker, login(imei($n))), '06', 'login');
-	return $tracker;
-}
-
 # DROP DATABASE waits for every process of the server; a worker that does not listen holds it up.
 sub drop_other_ok
 {
@@ -67,7 +59,7 @@ subtest 'without database, extension or tables it waits, and says so once' => su
 # ---- DROP ----
 
 subtest 'DROP DATABASE of another database is never held up' => sub {
-	my $tracker = login_as(1);
+	my $tracker = login_as($node, 1);
 	my $session = $node->background_psql($database);
 
 	drop_other_ok('while it listens');
@@ -98,7 +90,7 @@ subtest 'DROP EXTENSION is refused while tables use its type' => sub {
 };
 
 subtest 'DROP DATABASE of its own database' => sub {
-	my $tracker = login_as(2);
+	my $tracker = login_as($node, 2);
 	my ($result, undef, $error) = $node->psql('postgres', "DROP DATABASE $database");
 
 	like($error, qr/is being accessed by other users/, 'refused');
@@ -114,7 +106,7 @@ subtest 'DROP DATABASE of its own database' => sub {
 # ---- reload ----
 
 subtest 'reload: at402.port' => sub {
-	my $tracker = login_as(3);
+	my $tracker = login_as($node, 3);
 
 	reload_with($node, "at402.port = $other_port");
 	published_is($node, 'state, port', "listening|$other_port", 'at402_stat_listener shows it');
@@ -130,12 +122,12 @@ subtest 'reload: at402.port' => sub {
 };
 
 subtest 'reload: at402.listen_addresses' => sub {
-	my $tracker = login_as(4);
+	my $tracker = login_as($node, 4);
 
 	reload_with($node, "at402.listen_addresses = '127.0.0.2, 127.0.0.3'");
 	published_is($node, 'address', '127.0.0.2, 127.0.0.3', 'at402_stat_listener shows it');
 	ok(refuses('127.0.0.1', $port), 'the former address is closed');
-	is(ask(login_as(4, PeerAddr => "127.0.0.$_"), packet(seq => $_)), '06',
+	is(ask(login_as($node, 4, PeerAddr => "127.0.0.$_"), packet(seq => $_)), '06',
 		"127.0.0.$_ is open") foreach 2, 3;
 	is(ask($tracker, packet(seq => 4)), '06', 'the open connection goes on');
 
@@ -145,19 +137,19 @@ subtest 'reload: at402.listen_addresses' => sub {
 	my $first = published($node, 'last_error_at');
 	wait_published($node, "last_error_at > '$first'");
 	is(log_count($node, $refused), 1, 'an address that cannot be had: one line in the log');
-	is(ask(login_as(4, PeerAddr => '127.0.0.2'), packet(seq => 5)),
+	is(ask(login_as($node, 4, PeerAddr => '127.0.0.2'), packet(seq => 5)),
 		'06', 'the former addresses stay open');
 	is(ask($tracker, packet(seq => 6)), '06', 'so do connections');
 	is(sql($node, "SELECT connected FROM at402.last_position WHERE imei = '" . imei(4) . "'"), 't',
 		'which count as connected');
 	reload_with($node, "at402.listen_addresses = 'localhost'");
 	published_is($node, 'state, address', 'listening|localhost', 'and back');
-	is(sql($node, "SELECT count(*) FROM at402.event WHERE kind = 'offline' AND device_id =
-		(SELECT id FROM at402.device WHERE imei = '" . imei(4) . "')"), '0', 'never offline');
+	is(sql($node, "SELECT count(*) FROM at402.event WHERE kind = 'offline' 
+		AND device_id = " . device_id($node, 4)), '0', 'never offline');
 };
 
 subtest 'reload: at402.tcp and at402.udp' => sub {
-	my $tracker = login_as(5);
+	my $tracker = login_as($node, 5);
 	my $at = -s $node->logfile;
 
 	reload_with($node, 'at402.tcp = off');
@@ -179,7 +171,7 @@ subtest 'reload: at402.tcp and at402.udp' => sub {
 };
 
 subtest 'reload: at402.batch_reports and at402.batch_delay' => sub {
-	my $tracker = login_as(6);
+	my $tracker = login_as($node, 6);
 
 	reload_with($node, 'at402.batch_delay = 10s', 'at402.batch_reports = 3');
 	reset_stat($node);
@@ -196,7 +188,7 @@ subtest 'reload: at402.batch_reports and at402.batch_delay' => sub {
 };
 
 subtest 'reload: at402.idle_timeout' => sub {
-	my $tracker = login_as(7);
+	my $tracker = login_as($node, 7);
 
 	reload_with($node, 'at402.idle_timeout = 1s');
 	reset_stat($node);
@@ -206,7 +198,7 @@ subtest 'reload: at402.idle_timeout' => sub {
 };
 
 subtest 'reload: at402.store_frames and at402.routine_events' => sub {
-	my $tracker = login_as(8);
+	my $tracker = login_as($node, 8);
 	my $rows = "SELECT (SELECT count(*) FROM at402.frame WHERE device_id = d.id),
 		(SELECT count(*) FROM at402.event WHERE device_id = d.id AND seq >= 0)
 		FROM at402.device d WHERE imei = '" . imei(8) . "'";
@@ -256,19 +248,19 @@ subtest 'two clusters on one port: the second says so, and waits' => sub {
 # ---- restart ----
 
 subtest 'restart with connected trackers' => sub {
-	my @trackers = map { login_as(20 + $_) } 0 .. 9;
+	my @trackers = map { login_as($node, 20 + $_) } 0 .. 9;
 
 	is(ask($_, packet(seq => 1)), '06', 'answered') foreach @trackers;
 	$node->restart;
 	is(receive($_, 1), ' closed', 'closed') foreach @trackers;
 	listener_port($node);
-	@trackers = map { login_as(20 + $_) } 0 .. 9;
+	@trackers = map { login_as($node, 20 + $_) } 0 .. 9;
 	is(ask($_, packet(seq => 1), packet(seq => 2)), '0606', 'answered again') foreach @trackers;
 	is(stored($node, 20 + $_), '1,2', 'stored once') foreach 0 .. 9;
 };
 
 subtest 'at402_stat_reset()' => sub {
-	my $tracker = login_as(30);
+	my $tracker = login_as($node, 30);
 
 	is(ask($tracker, packet(seq => 1), packet(seq => 1)), '0606', 'answered');
 	published_is($node, 'inserted > 0 AND duplicates > 0 AND batches > 0', 't', 'counted');
@@ -288,9 +280,9 @@ subtest 'online and offline' => sub {
 		(SELECT string_agg(kind, ' ' ORDER BY time) FROM at402.event $of_device)";
 	my $becomes = sub { ok($node->poll_query_until($database, $shown, $_[0]), $_[1]) };
 
-	my $tracker = login_as(40);
+	my $tracker = login_as($node, 40);
 	$becomes->('t|online', 'it connects: online');
-	my $second = login_as(40);
+	my $second = login_as($node, 40);
 	is(ask($second, packet(seq => 1)), '06', 'a second connection');
 	close $tracker;
 	published_is($node, 'connections', '1', 'one of them ends');
@@ -298,14 +290,15 @@ subtest 'online and offline' => sub {
 	$becomes->('t|online', 'still online');
 	close $second;
 	$becomes->('f|online offline', 'none is left: offline');
-	$tracker = login_as(40);
+	$tracker = login_as($node, 40);
 	$becomes->('t|online offline online', 'it comes again: online');
 	kill_hard($node, 'postmaster');
 	$becomes->('f|online offline online offline', 'kill -9 of the server: offline');
-	$tracker = login_as(40);
+	$tracker = login_as($node, 40);
 	$becomes->('t|online offline online offline online', 'it comes again: online');
 	kill_hard($node, 'listener');
-	$becomes->('f|online offline online offline online offline', 'kill -9 of the listener: offline');
+	$becomes->('f|online offline online offline online offline',
+		'kill -9 of the listener: offline');
 	my $udp = connect_udp($node);
 	is(ask($udp, packet(imei => imei(40), seq => 3)), '06', 'a datagram');
 	$becomes->('f|online offline online offline online offline', 'is no connection');
@@ -330,7 +323,7 @@ subtest 'pg_dump and restore, with triggers and indexes of the user' => sub {
 			EXECUTE FUNCTION public.hear();
 		CREATE INDEX own_received ON at402.position (received_at);
 		CREATE INDEX own_kind ON at402.event (kind, time)});
-	my $tracker = login_as(50);
+	my $tracker = login_as($node, 50);
 	is(ask($tracker, packet(seq => 1, reasons => 0x5010, inputs => 3), frame('C', 'x')), '0606',
 		'answered');
 	wait_for($node, "connected FROM at402.last_position WHERE imei = '" . imei(50) . "'");
@@ -345,7 +338,7 @@ subtest 'pg_dump and restore, with triggers and indexes of the user' => sub {
 	is(sql($node, $own), $mine, 'triggers and indexes of the user too');
 
 	listener_port($node);
-	$tracker = login_as(50);
+	$tracker = login_as($node, 50);
 	is(ask($tracker, packet(seq => 1, reasons => 0x5010, inputs => 3), packet(seq => 2)), '0606',
 		'trackers are answered');
 	is(stored($node, 50), '1,2', 'what was stored before is stored once');
@@ -366,8 +359,9 @@ subtest 'without shared_preload_libraries: functions, and empty views' => sub {
 	sql($plain, 'CREATE EXTENSION at402 CASCADE; SELECT at402_create_tables()');
 	is(sql($plain, 'SELECT (SELECT count(*) FROM at402_stat_listener),
 		(SELECT count(*) FROM at402_stat_connection)'), '0|0', 'no rows');
-	is(sql($plain, "SELECT inserted FROM at402_ingest(ARRAY[
-		'\\x" . unpack('H*', packet(imei => imei(1))) . "'::at402_frame])"), '1', 'at402_ingest works');
+	my $hex = unpack('H*', packet(imei => imei(1)));
+	is(sql($plain, "SELECT inserted FROM at402_ingest(ARRAY['\\x$hex'::at402_frame])"), '1',
+		'at402_ingest works');
 	$plain->stop;
 };
 

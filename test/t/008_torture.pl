@@ -101,18 +101,17 @@ my %faults = (
 		wait_published($node, "bool_and(address = '$address')");
 	},
 
+	# until somebody has waited for it for a time, or nobody cares
 	'lock' => sub {
-		my ($fleet) = @_;
-		my $session = $node->background_psql($At402::database);
 		my $table = one_of(qw(device position event frame device_state));
 		my $ms = int rand 400;
 
-		$session->query_safe("BEGIN; LOCK TABLE at402.$table IN ACCESS EXCLUSIVE MODE");
-		reach($fleet, "count(*) > 0 FROM pg_locks JOIN pg_stat_activity USING (pid)
-			WHERE backend_type = 'at402 listener'
-			AND waitstart < clock_timestamp() - interval '$ms ms'");
-		$session->query_safe('COMMIT');
-		$session->quit;
+		sql($node, "BEGIN; LOCK TABLE at402.$table IN ACCESS EXCLUSIVE MODE;
+			DO \$\$ BEGIN
+				WHILE clock_timestamp() < now() + interval '1 s' AND NOT EXISTS (SELECT FROM pg_locks
+					WHERE waitstart < clock_timestamp() - interval '$ms ms')
+				LOOP NULL; END LOOP;
+			END \$\$; COMMIT");
 	},
 
 	'read-only server' => sub {
