@@ -3,7 +3,7 @@
 CREATE FUNCTION at402_version() RETURNS text
     AS 'MODULE_PATHNAME', 'at402_version' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
 COMMENT ON FUNCTION at402_version() IS
-    'version of the library that is loaded; after ALTER EXTENSION UPDATE a restart brings it in line with the SQL objects';
+    'version of the library that is loaded; newer than that of the SQL objects until ALTER EXTENSION at402 UPDATE';
 
 CREATE FUNCTION at402_crc16(bytea) RETURNS int
     AS 'MODULE_PATHNAME', 'at402_crc16_sql' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;

@@ -42,6 +42,25 @@ $$;
 COMMENT ON FUNCTION at402_interval_setting(text) IS
 'the setting at402.<name> as an interval; NULL where it is empty; 22023 where it is no positive interval';
 
+CREATE FUNCTION at402_retention(table_name text) RETURNS interval
+LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	name	text := 'retention_' || table_name;
+BEGIN
+	IF coalesce(current_setting('at402.' || name, true), '') = '' THEN
+		name := 'retention';
+	END IF;
+	IF current_setting('at402.' || name, true) = 'forever' THEN
+		RETURN NULL;
+	END IF;
+	RETURN @extschema@.at402_interval_setting(name);
+END
+$$;
+COMMENT ON FUNCTION at402_retention(text) IS
+'how long rows of this table are kept: its own setting, else at402.retention; NULL: for ever';
+
 CREATE FUNCTION at402_partition_start("time" timestamptz, length interval) RETURNS timestamptz
 LANGUAGE sql STABLE PARALLEL SAFE
 AS $$
@@ -170,8 +189,7 @@ BEGIN
 				HINT = 'SELECT at402_create_tables(); makes those that are missing.';
 	END IF;
 
-	expired := now() - coalesce(@extschema@.at402_interval_setting('retention_' || table_name),
-								@extschema@.at402_interval_setting('retention'));
+	expired := now() - @extschema@.at402_retention(table_name);
 	length := @extschema@.at402_interval_setting('partition_interval');
 
 	IF t.partitioned AND length IS NOT NULL THEN

@@ -21,40 +21,37 @@ static const char *const variant_names[VARIANT_FLAGS] = {
 static const char *const home_names[HOMES] = {"position", "event", "io", "motion", "can",
 	"can_frame", "ble", "module", "device"};
 
-static const struct
-{
-	const char *name;			/* as at402_fields() calls it */
-	const char *meaning;
-}			types[] = {
-	[AT402_T_U8] = {"u8", "unsigned, 1 byte"},
-	[AT402_T_U16] = {"u16", "unsigned, 2 bytes"},
-	[AT402_T_U24] = {"u24", "unsigned, 3 bytes"},
-	[AT402_T_U32] = {"u32", "unsigned, 4 bytes"},
-	[AT402_T_U56] = {"u56", "unsigned, 7 bytes, shown as decimal digits, at least 15"},
-	[AT402_T_I8] = {"i8", "signed, two's complement, 1 byte"},
-	[AT402_T_I16] = {"i16", "signed, 2 bytes"},
-	[AT402_T_I32] = {"i32", "signed, 4 bytes"},
-	[AT402_T_U16LE] = {"u16le", "unsigned, 2 bytes, lowest byte first"},
-	[AT402_T_U24LE] = {"u24le", "unsigned, 3 bytes, lowest byte first"},
-	[AT402_T_U32LE] = {"u32le", "unsigned, 4 bytes, lowest byte first"},
-	[AT402_T_U4LO] = {"u4lo", "low nibble of a byte; the next field has the high one"},
-	[AT402_T_U4HI] = {"u4hi", "high nibble of that byte"},
-	[AT402_T_U12LO] = {"u12lo", "low 12 bits of 3 bytes, lowest first; the next field has the rest"},
-	[AT402_T_U12HI] = {"u12hi", "high 12 bits of those 3 bytes"},
-	[AT402_T_U8N] = {"u8 or none", "as u8; 255: none, shown as null"},
-	[AT402_T_I8N] = {"i8 or none", "as i8; -128: none, shown as null"},
-	[AT402_T_U1] = {"u1", "1 bit; see the text of the module"},
-	[AT402_T_U5] = {"u5", "5 bits; see the text of the module"},
-	[AT402_T_U7] = {"u7", "7 bits; see the text of the module"},
-	[AT402_T_U19] = {"u19", "19 bits; see the text of the module"},
-	[AT402_T_TIME] = {"time", "u32, seconds since 1980-01-06T00:00:00Z, without leap seconds"},
-	[AT402_T_BOOL] = {"bool", "1 byte; 1: true, anything else: false"},
-	[AT402_T_ASCII] = {"ascii", "so many bytes of Latin-1; ends at the first NUL, trailing blanks go"},
-	[AT402_T_HEX] = {"hex", "so many bytes, shown in hexadecimal; without a number: all there are"},
-	[AT402_T_MAC] = {"mac", "6 bytes, a MAC address"},
-	[AT402_T_NAME] = {"name", "a word that the decoder makes"},
-	[AT402_T_SLOT] = {"slot", "a number that the place in the module tells, no byte of its own"},
-	[AT402_T_LIST] = {"list", "a list; the rows that follow are the parts of its items"},
+/* What the types of at402_type_names mean. */
+static const char *const meanings[AT402_TYPES] = {
+	[AT402_T_U8] = "unsigned, 1 byte",
+	[AT402_T_U16] = "unsigned, 2 bytes",
+	[AT402_T_U24] = "unsigned, 3 bytes",
+	[AT402_T_U32] = "unsigned, 4 bytes",
+	[AT402_T_U56] = "unsigned, 7 bytes, shown as decimal digits, at least 15",
+	[AT402_T_I8] = "signed, two's complement, 1 byte",
+	[AT402_T_I16] = "signed, 2 bytes",
+	[AT402_T_I32] = "signed, 4 bytes",
+	[AT402_T_U16LE] = "unsigned, 2 bytes, lowest byte first",
+	[AT402_T_U24LE] = "unsigned, 3 bytes, lowest byte first",
+	[AT402_T_U32LE] = "unsigned, 4 bytes, lowest byte first",
+	[AT402_T_U4LO] = "low nibble of a byte; the next field has the high one",
+	[AT402_T_U4HI] = "high nibble of that byte",
+	[AT402_T_U12LO] = "low 12 bits of 3 bytes, lowest first; the next field has the rest",
+	[AT402_T_U12HI] = "high 12 bits of those 3 bytes",
+	[AT402_T_U8N] = "as u8; 255: none, shown as null",
+	[AT402_T_I8N] = "as i8; -128: none, shown as null",
+	[AT402_T_U1] = "1 bit; see the text of the module",
+	[AT402_T_U5] = "5 bits; see the text of the module",
+	[AT402_T_U7] = "7 bits; see the text of the module",
+	[AT402_T_U19] = "19 bits; see the text of the module",
+	[AT402_T_TIME] = "u32, seconds since 1980-01-06T00:00:00Z, without leap seconds",
+	[AT402_T_BOOL] = "1 byte; 1: true, anything else: false",
+	[AT402_T_ASCII] = "so many bytes of Latin-1; ends at the first NUL, trailing blanks go",
+	[AT402_T_HEX] = "so many bytes, shown in hexadecimal; without a number: all there are",
+	[AT402_T_MAC] = "6 bytes, a MAC address",
+	[AT402_T_NAME] = "a word that the decoder makes",
+	[AT402_T_SLOT] = "a number that the place in the module tells, no byte of its own",
+	[AT402_T_LIST] = "a list; the rows that follow are the parts of its items",
 };
 
 /* How the special modules are built; the rows of the table cannot say it. */
@@ -156,7 +153,7 @@ print_type(const at402_field_def *field)
 {
 	bool		sized = field->type == AT402_T_ASCII || field->type == AT402_T_HEX;
 
-	printf("%s", types[field->type].name);
+	printf("%s", at402_type_names[field->type]);
 	if (sized && field->size > 0)
 		printf(":%d", field->size);
 }
@@ -290,9 +287,9 @@ print_types(void)
 		   "decimal; where that is empty it is the raw number, or what the type makes of the\n"
 		   "bytes.\n\n"
 		   "| type | meaning |\n|---|---|\n");
-	for (size_t i = 0; i < sizeof(types) / sizeof(types[0]); i++)
-		if (types[i].name != NULL)
-			printf("| %s | %s |\n", types[i].name, types[i].meaning);
+	for (size_t i = 0; i < AT402_TYPES; i++)
+		if (meanings[i] != NULL)
+			printf("| %s | %s |\n", at402_type_names[i], meanings[i]);
 	printf("\n");
 }
 

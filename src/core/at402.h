@@ -189,6 +189,9 @@ typedef enum at402_type
 	AT402_T_NAME, AT402_T_SLOT, AT402_T_LIST
 } at402_type;
 
+#define AT402_TYPES (AT402_T_LIST + 1)
+extern const char *const at402_type_names[AT402_TYPES]; /* NULL for SKIP and SEEK */
+
 typedef struct at402_field_def
 {
 	const char *name;			/* NULL for SKIP and SEEK */

@@ -239,6 +239,46 @@ add_socket(at402_net *net, at402_sockets *sockets, const at402_address *address,
 	return true;
 }
 
+static bool
+has_socket(const at402_sockets *sockets, const at402_address *address, bool udp)
+{
+	struct in6_addr wanted = at402_address_v6(address);
+
+	for (int i = 0; i < sockets->count; i++)
+	{
+		struct in6_addr open = at402_address_v6(&sockets->list[i].address);
+
+		if (sockets->list[i].udp == udp && memcmp(&open, &wanted, sizeof(wanted)) == 0)
+			return true;
+	}
+	return false;
+}
+
+/* Opens what is not open yet.  True when the port was in use somewhere. */
+static bool
+add_missing(at402_net *net, at402_sockets *sockets, const address_list *addresses, bool tcp,
+			bool udp, refusal *first)
+{
+	bool		in_use = false;
+
+	for (int i = 0; i < 2 * addresses->count; i++)
+	{
+		const at402_address *address = &addresses->list[i / 2];
+		bool		is_udp = i % 2 == 1;
+		char		text[AT402_PEER_SIZE];
+		uint16_t	unused;
+
+		if (!(is_udp ? udp : tcp) || has_socket(sockets, address, is_udp) ||
+			add_socket(net, sockets, address, is_udp))
+			continue;
+		in_use |= errno == EADDRINUSE;
+		at402_address_text(address, text, &unused);
+		refuse(first, "could not listen on %s, %s port %d: %s", text, is_udp ? "UDP" : "TCP",
+			   sockets->port, strerror(errno));
+	}
+	return in_use;
+}
+
 /*
  * Opens what can be opened, on one port for all.  True when some address had
  * that port in use already.
@@ -252,23 +292,10 @@ add_sockets(at402_net *net, at402_sockets *sockets, const address_list *addresse
 	/* The kernel chooses for the first only; a later one may find that port taken */
 	for (int tries = port == 0 ? PORT_TRIES : 1;; tries--)
 	{
-		bool		in_use = false;
+		bool		in_use;
 
 		sockets->port = port;
-		for (int i = 0; i < 2 * addresses->count; i++)
-		{
-			const at402_address *address = &addresses->list[i / 2];
-			bool		is_udp = i % 2 == 1;
-			char		text[AT402_PEER_SIZE];
-			uint16_t	unused;
-
-			if (!(is_udp ? udp : tcp) || add_socket(net, sockets, address, is_udp))
-				continue;
-			in_use |= errno == EADDRINUSE;
-			at402_address_text(address, text, &unused);
-			refuse(first, "could not listen on %s, %s port %d: %s", text,
-				   is_udp ? "UDP" : "TCP", sockets->port, strerror(errno));
-		}
+		in_use = add_missing(net, sockets, addresses, tcp, udp, first);
 		if (!in_use || tries == 1)
 			return in_use;
 		at402_sockets_close(sockets);
@@ -318,6 +345,19 @@ at402_net_listen(at402_net *net, const char *addresses, int port, bool tcp, bool
 	net->accept_again_ms = AT402_NEVER;
 	net->udp_resting = false;
 	return !refused;
+}
+
+bool
+at402_net_listen_missing(at402_net *net, const char *addresses, bool tcp, bool udp, char *error,
+						 size_t size)
+{
+	address_list list = {0};
+	refusal		first = {""};
+
+	resolve(addresses, &list, &first);
+	add_missing(net, &net->sockets, &list, tcp, udp, &first);
+	snprintf(error, size, "%s", first.text);
+	return first.text[0] == '\0';
 }
 
 int

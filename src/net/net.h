@@ -163,6 +163,14 @@ extern bool at402_net_listen(at402_net *net, const char *addresses, int port,
 							 bool tcp, bool udp, bool share_port,
 							 char *error, size_t size);
 
+/*
+ * Opens what at402_net_listen with the same arguments could not, on the port of
+ * the others, and touches nothing else.  True when nothing is missing any more;
+ * else error holds the first refusal.
+ */
+extern bool at402_net_listen_missing(at402_net *net, const char *addresses, bool tcp, bool udp,
+									 char *error, size_t size);
+
 /* Port listened on; 0 when not listening. */
 extern int	at402_net_port(const at402_net *net);
 

@@ -324,23 +324,11 @@ at402_status_names_sql(PG_FUNCTION_ARGS)
 static char *
 type_text(const at402_field_def *field)
 {
-	static const char *const names[] = {
-		[AT402_T_U8] = "u8", [AT402_T_U16] = "u16", [AT402_T_U24] = "u24",
-		[AT402_T_U32] = "u32", [AT402_T_U56] = "u56", [AT402_T_I8] = "i8",
-		[AT402_T_I16] = "i16", [AT402_T_I32] = "i32", [AT402_T_U16LE] = "u16le",
-		[AT402_T_U24LE] = "u24le", [AT402_T_U32LE] = "u32le", [AT402_T_U4LO] = "u4lo",
-		[AT402_T_U4HI] = "u4hi", [AT402_T_U12LO] = "u12lo", [AT402_T_U12HI] = "u12hi",
-		[AT402_T_U8N] = "u8 or none", [AT402_T_I8N] = "i8 or none", [AT402_T_U1] = "u1",
-		[AT402_T_U5] = "u5", [AT402_T_U7] = "u7", [AT402_T_U19] = "u19",
-		[AT402_T_TIME] = "time", [AT402_T_BOOL] = "bool", [AT402_T_ASCII] = "ascii",
-		[AT402_T_HEX] = "hex", [AT402_T_MAC] = "mac", [AT402_T_NAME] = "name",
-		[AT402_T_SLOT] = "slot", [AT402_T_LIST] = "list",
-	};
 	bool		sized = field->type == AT402_T_ASCII || field->type == AT402_T_HEX;
 
 	if (sized && field->size > 0)
-		return psprintf("%s:%d", names[field->type], field->size);
-	return pstrdup(names[field->type]);
+		return psprintf("%s:%d", at402_type_names[field->type], field->size);
+	return pstrdup(at402_type_names[field->type]);
 }
 
 static char *

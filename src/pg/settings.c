@@ -161,7 +161,7 @@ define_maintenance_settings(void)
 	define_int("at402.partitions_ahead", "Number of partitions made ahead of time.",
 			   &partitions_ahead, 3, 1, 1000, PGC_USERSET, 0);
 	define_string("at402.retention",
-				  "Keeps rows for this interval; empty: for ever.",
+				  "Keeps rows for this interval; forever, or empty: for ever.",
 				  &retention, "", PGC_USERSET, 0);
 	for (int i = 0; i < lengthof(retained_tables); i++)
 	{
@@ -169,8 +169,8 @@ define_maintenance_settings(void)
 		MemoryContext caller = MemoryContextSwitchTo(TopMemoryContext);
 
 		define_string(psprintf("at402.retention_%s", retained_tables[i]),
-					  psprintf("Keeps rows of at402.%s for this interval; empty: as "
-							   "at402.retention.",
+					  psprintf("Keeps rows of at402.%s for this interval, or forever; empty: "
+							   "as at402.retention.",
 							   retained_tables[i]),
 					  &retention_of[i], "", PGC_USERSET, 0);
 		MemoryContextSwitchTo(caller);

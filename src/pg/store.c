@@ -607,7 +607,7 @@ at402_missing(const char **hint)
 		}
 		else if (found == 2)
 		{
-			*hint = "ALTER TABLE ... OWNER TO the role of the setting at402.role.";
+			*hint = "SELECT at402_create_tables();  -- as a superuser: it hands them over";
 			missing = "the role may not write to the tables of at402";
 		}
 	}

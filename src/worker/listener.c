@@ -595,21 +595,36 @@ port_settings_changed(const Listener *l)
 		l->port != at402_port || l->tcp != at402_tcp || l->udp != at402_udp;
 }
 
-/* Opens or moves the port; what is said of a refusal is said once. */
+/* Says once what could not be opened. */
+static void
+note_refusal(Listener *l, const char *error)
+{
+	if (error[0] != '\0' && strcmp(error, l->refused) != 0)
+	{
+		ereport(LOG, errmsg("at402 could not listen: %s", error),
+				errhint("Free the port or change at402.port or at402.listen_addresses."));
+		at402_stat_set_error(l->stat, error);
+	}
+	strlcpy(l->refused, error, sizeof(l->refused));
+}
+
+static void
+announce_port(const Listener *l)
+{
+	ereport(LOG, errmsg("at402 listens on \"%s\", port %d%s%s%s", at402_listen_addresses,
+						at402_net_port(l->net), at402_tcp ? ", TCP" : "", at402_udp ? ", UDP" : "",
+						l->refused[0] != '\0' ? ", but not everywhere" : ""));
+}
+
+/* Opens or moves the port. */
 static void
 open_port(Listener *l)
 {
 	char		error[AT402_TEXT_SIZE];
-	char		address[AT402_TEXT_SIZE];
 
 	l->listening = at402_net_listen(l->net, at402_listen_addresses, at402_port, at402_tcp,
 									at402_udp, at402_workers > 1, error, sizeof(error));
-	if (error[0] != '\0' && strcmp(error, l->refused) != 0)
-		ereport(LOG, errmsg("at402 could not listen: %s", error),
-				errhint("Free the port or change at402.port or at402.listen_addresses."));
-	strlcpy(l->refused, error, sizeof(l->refused));
-	if (error[0] != '\0')
-		at402_stat_set_error(l->stat, error);
+	note_refusal(l, error);
 	l->stat->port = at402_net_port(l->net);
 	if (!l->listening)
 		return;
@@ -620,11 +635,25 @@ open_port(Listener *l)
 	l->port = at402_port;
 	l->tcp = at402_tcp;
 	l->udp = at402_udp;
-	snprintf(address, sizeof(address), "%s", at402_listen_addresses);
-	at402_stat_set_address(l->stat, address);
+	at402_stat_set_address(l->stat, at402_listen_addresses);
 	l->stat->state = AT402_LISTENING;
-	ereport(LOG, errmsg("at402 listens on \"%s\", port %d%s%s", at402_listen_addresses,
-						at402_net_port(l->net), at402_tcp ? ", TCP" : "", at402_udp ? ", UDP" : ""));
+	announce_port(l);
+}
+
+/* Tries again what could not be opened while the rest could. */
+static void
+complete_port(Listener *l)
+{
+	char		error[AT402_TEXT_SIZE];
+
+	if (elapsed_ms(l->looked) < LOOK_AGAIN_MS)
+		return;
+	INSTR_TIME_SET_CURRENT(l->looked);
+	at402_net_listen_missing(l->net, at402_listen_addresses, at402_tcp, at402_udp, error,
+							 sizeof(error));
+	note_refusal(l, error);
+	if (error[0] == '\0')
+		announce_port(l);
 }
 
 static void
@@ -689,6 +718,16 @@ static uint64
 streak_count(const Listener *l, int i)
 {
 	return *(_Atomic uint64_t *) ((char *) l->stat + streaks[i].counter);
+}
+
+/* Is there something that log_streaks has not seen yet? */
+static bool
+streak_begun(const Listener *l)
+{
+	for (int i = 0; i < STREAKS; i++)
+		if (streak_count(l, i) != l->streak_counts[i])
+			return true;
+	return false;
 }
 
 /* Once a second: has something begun that the administrator should know? */
@@ -777,10 +816,12 @@ wait_ms(const Listener *l, bool more)
 {
 	int64		net_ms = at402_net_timeout(l->net);
 	int64		flush_ms = flush_due(l);
-	int64		ms = l->listening ? -1 : LOOK_AGAIN_MS;
+	int64		ms = l->listening && l->refused[0] == '\0' ? -1 : LOOK_AGAIN_MS;
 
 	if (more)
 		return 0;
+	if (streak_begun(l))
+		ms = ms < 0 ? STREAK_LOOK_MS : Min(ms, STREAK_LOOK_MS);
 	if (net_ms >= 0)
 		ms = ms < 0 ? net_ms : Min(ms, net_ms);
 	if (flush_ms >= 0)
@@ -817,6 +858,8 @@ at402_listener_main(Datum number)
 		}
 		if (!l->listening)
 			get_ready(l);
+		else if (l->refused[0] != '\0')
+			complete_port(l);
 		more = at402_net_turn(l->net);
 		if (flush_due(l) == 0)
 			flush(l);

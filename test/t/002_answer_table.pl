@@ -133,7 +133,7 @@ subtest 'report count 0: quarantine, answered, stays' => sub {
 subtest 'undecodable packet: quarantine, answered, stays' => sub {
 	quarantined_ok(login_as($node, 8), frame('X', "\1" . 'none of it fits'), 'undecodable', imei(8),
 		packet(seq => 2));
-	quarantined_ok(login_as($node, 8), frame('X', "\1" . report() . 'left over'), 'undecodable', imei(8),
+	quarantined_ok(login_as($node, 8), frame('X', "\1" . report() . 'rest'), 'undecodable', imei(8),
 		packet(seq => 3));
 };
 
