@@ -230,6 +230,7 @@ AS $$
 	-- ... the report that had the last good position ...
 	('device_state', 'position_time', 'timestamptz',
 	 'of the last report with a good position, as are geom to altitude_m'),
+	('device_state', 'position_seq', 'smallint', NULL),
 	('device_state', 'geom', point, 'WGS 84'),
 	('device_state', 'speed_kmh', 'smallint', 'km/h over ground'),
 	('device_state', 'heading_deg', 'smallint', 'degrees clockwise from north'),

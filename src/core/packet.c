@@ -327,8 +327,8 @@ at402_report_next(const at402_packet *packet, at402_report *report)
 		return false;
 	if (begun)
 		cursor_seek(&c, (size_t) (report->bytes - packet->bytes) + report->length);
-	if (report->cut || cursor_left(&c) == 0)
-		return false;
+	if (cursor_left(&c) == 0)
+		return false;			/* also behind a report that is cut */
 	read_report(packet, &c, &next);
 	*report = next;
 	return next.packet != NULL;

@@ -298,6 +298,17 @@ see_changes(At402Batch *batch)
 	}
 }
 
+/* Equal reports in the order they came: the first is stored, with its frame. */
+static int
+compare_in_order(const void *a, const void *b)
+{
+	const At402Report *x = *(At402Report *const *) a;
+	const At402Report *y = *(At402Report *const *) b;
+	int			order = compare_reports(a, b);
+
+	return order != 0 ? order : x->number < y->number ? -1 : x->number > y->number;
+}
+
 void
 at402_batch_collect(At402Batch *batch)
 {
@@ -322,8 +333,12 @@ at402_batch_collect(At402Batch *batch)
 	batch->reports_seen = list_length(list);
 	batch->reports = palloc(sizeof(At402Report *) * (list_length(list) + 1));
 	foreach(lc, list)
-		batch->reports[n++] = lfirst(lc);
-	qsort(batch->reports, n, sizeof(At402Report *), compare_reports);
+	{
+		batch->reports[n] = lfirst(lc);
+		batch->reports[n]->number = n;
+		n++;
+	}
+	qsort(batch->reports, n, sizeof(At402Report *), compare_in_order);
 	for (int i = 0; i < n; i++)
 	{
 		if (i > 0 && compare_reports(&batch->reports[i],

@@ -61,6 +61,7 @@ typedef struct At402Report
 {
 	At402Item  *item;
 	at402_report report;
+	int			number;			/* in the batch, as they came */
 	TimestampTz time;
 	int32		content_hash;
 	uint32		homes;			/* AT402_HOME_ flags of its modules */

@@ -123,7 +123,7 @@ define_listener_settings(void)
 			   &at402_receive_buffers, 16 * 1024, 64, 1024 * 1024, PGC_SIGHUP, GUC_UNIT_KB);
 	define_int("at402.report_timeout",
 			   "Longest time that storing a batch may take; 0: no limit.",
-			   &at402_report_timeout, 60 * 1000, 0, INT_MAX, PGC_SIGHUP, GUC_UNIT_MS);
+			   &at402_report_timeout, 20 * 1000, 0, INT_MAX, PGC_SIGHUP, GUC_UNIT_MS);
 }
 
 static void

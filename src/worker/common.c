@@ -75,7 +75,7 @@ find_missing(void *argument)
 }
 
 bool
-at402_worker_ready(char *missing, size_t size)
+at402_worker_ready(char *missing, size_t size, bool say)
 {
 	Missing		m = {0};
 	ErrorData  *error;
@@ -92,7 +92,7 @@ at402_worker_ready(char *missing, size_t size)
 		missing[0] = '\0';
 		return true;
 	}
-	if (strcmp(missing, m.text) != 0)
+	if (say && strcmp(missing, m.text) != 0)
 		ereport(LOG,
 				errmsg("at402 waits in database \"%s\": %s", at402_database, m.text),
 				m.hint_text[0] ? errhint("Execute: %s", m.hint_text) : 0);

@@ -110,7 +110,7 @@ at402_maintain_main(Datum unused)
 		long		wait_ms = LOOK_AGAIN_MS;
 
 		at402_worker_interrupts();
-		if (at402_maintain_interval > 0 && at402_worker_ready(missing, sizeof(missing)))
+		if (at402_maintain_interval > 0 && at402_worker_ready(missing, sizeof(missing), false))
 		{
 			bool		again = false;
 

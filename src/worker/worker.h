@@ -82,10 +82,11 @@ extern void at402_worker_start(void);
 extern bool at402_worker_interrupts(void);
 
 /*
- * Is everything there to store into?  Says once in the log what is missing
- * and how to mend it.  *missing remembers what was said; "" at first.
+ * Is everything there to store into?  If it is to say so, it says once in the
+ * log what is missing and how to mend it.  *missing remembers what was said; ""
+ * at first.
  */
-extern bool at402_worker_ready(char *missing, size_t size);
+extern bool at402_worker_ready(char *missing, size_t size, bool say);
 
 /* listener.c, maintain.c */
 extern PGDLLEXPORT void at402_listener_main(Datum number) pg_attribute_noreturn();

@@ -109,9 +109,14 @@ sub sql
 sub wait_for
 {
 	my ($node, $condition) = @_;
-	$node->poll_query_until($database, "SELECT $condition")
-	  or die "waited in vain for: $condition";
-	return 1;
+	my $holds;
+
+	# while the server starts, psql may end before it is told what to ask
+	do
+	{
+		$holds = eval { $node->poll_query_until($database, "SELECT $condition") };
+	} while ($@ =~ /Broken pipe/);
+	return $holds || die $@ || "waited in vain for: $condition";
 }
 
 # at402.device.id of tracker n; empty: there is none
@@ -392,6 +397,7 @@ sub finish_fleet
 # Nothing is left running when a test gives up.
 END
 {
+	local $?;    # the exit status
 	$_->kill_kill foreach grep { $_->pumpable } @fleets;
 }
 

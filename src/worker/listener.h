@@ -1,0 +1,114 @@
+/*
+ * listener.h - the parts of the background worker that listens
+ *
+ *     listener.c   the loop: wait, interrupts, net, store
+ *     queue.c      frames in, transactions, answers out; what cannot be stored
+ *     presence.c   which trackers are connected
+ *     port.c       addresses and port, settings of net
+ *     refusals.c   what the log says of peers that are refused
+ */
+#ifndef AT402_LISTENER_H
+#define AT402_LISTENER_H
+
+#include "lib/ilist.h"
+#include "portability/instr_time.h"
+#include "utils/hsearch.h"
+
+#include "pg/batch.h"
+#include "worker/worker.h"
+
+#define AT402_LOOK_AGAIN_MS 1000	/* for extension, tables, a free port */
+#define AT402_REFUSALS 8		/* kinds that are logged */
+
+typedef struct At402Listener
+{
+	int			number;
+	At402ListenerStat *stat;
+	at402_net  *net;
+
+	/* queue.c */
+	MemoryContext context;		/* of what is queued */
+	dlist_head	queue;
+	int			queued_reports;
+	size_t		queued_bytes;
+	instr_time	first_arrived;	/* of the queue */
+	bool		full;			/* net was told that there is no room */
+	instr_time	flushed;		/* when last */
+	int			failures;		/* to store the queue, in a row */
+	int64		retry_ms;		/* after a failure */
+	instr_time	failed;
+	dlist_head	suspects;		/* that ran into a timeout alone */
+	bool		others_passed;	/* since they were tried last */
+	instr_time	suspects_tried;
+
+	/* presence.c */
+	HTAB	   *trackers;
+	HTAB	   *connections;
+	bool		presence_changed;
+
+	/* port.c */
+	bool		listening;
+	bool		forgotten;		/* trackers connected to the listener before this one */
+	char		missing[AT402_TEXT_SIZE];	/* what the log has said is missing */
+	char		refused[AT402_TEXT_SIZE];	/* what the log has said of the port */
+	instr_time	looked;			/* when extension and port were looked for */
+	char	   *addresses;		/* what the port was opened for */
+	int			port;
+	bool		tcp;
+	bool		udp;
+
+	/* refusals.c */
+	instr_time	refusals_looked;
+	uint64		refusal_counts[AT402_REFUSALS];
+	instr_time	refusal_seen[AT402_REFUSALS];
+} At402Listener;
+
+static inline int64
+at402_elapsed_ms(instr_time since)
+{
+	instr_time	now;
+
+	INSTR_TIME_SET_CURRENT(now);
+	INSTR_TIME_SUBTRACT(now, since);
+	return (int64) INSTR_TIME_GET_MILLISEC(now);
+}
+
+/* Interrupts, and the settings where they were read again. */
+extern void at402_listener_interrupts(At402Listener *l);
+
+extern void at402_queue_init(At402Listener *l);
+
+/* Takes a frame into the queue; net's callback.  Does not raise. */
+extern bool at402_queue_take(void *listener, const at402_arrival *arrival);
+
+/* Milliseconds until something has to be stored; -1: nothing waits. */
+extern int64 at402_queue_due(const At402Listener *l);
+
+/* Stores what is due, and answers what is committed. */
+extern void at402_queue_flush(At402Listener *l);
+
+extern void at402_presence_init(At402Listener *l);
+
+/* A connection has ended; net's callback. */
+extern void at402_presence_gone(void *listener, at402_ticket ticket, const char *imei);
+
+/* A frame of this sender was stored and answered. */
+extern void at402_presence_note(At402Listener *l, const At402Item *item);
+
+/* What at402.device_state does not know yet, into the batch; and: now it does. */
+extern void at402_presence_add(At402Listener *l, At402Batch *batch);
+extern void at402_presence_stored(At402Listener *l);
+
+extern void at402_port_set_limits(At402Listener *l);
+
+/* Opens, moves or completes the port as far as settings and tables ask for it. */
+extern void at402_port_check(At402Listener *l, bool reloaded);
+
+/* Milliseconds until at402_port_check has to be called; -1: all is open. */
+extern int64 at402_port_due(const At402Listener *l);
+
+extern void at402_refusals_init(At402Listener *l);
+extern void at402_refusals_log(At402Listener *l);
+extern int64 at402_refusals_due(const At402Listener *l);
+
+#endif							/* AT402_LISTENER_H */
