@@ -472,16 +472,17 @@ typedef struct at402_writer
 
 /*
  * Where the encoder takes values from: an object is open, and its members are
- * asked for by field.  In a list, item opens one element; of an element that is
- * no object, value gives the element itself.  The functions may not return when
- * a value cannot be had (ereport): the writer needs no clean-up.
+ * asked for by field.  In a list, item opens one element: an object, or of a
+ * list of plain values the value itself, which value then gives.  The functions
+ * may not return when a value cannot be had (ereport): the writer needs no
+ * clean-up.
  */
 typedef struct at402_source
 {
 	void	   *context;
 	bool		(*value) (void *context, const at402_field_def *field, at402_value *value);
 	bool		(*list) (void *context, const at402_field_def *field, size_t *count);
-	void		(*item) (void *context, size_t i);
+	void		(*item) (void *context, size_t i, bool object);
 	void		(*close) (void *context);	/* the item or list opened last */
 } at402_source;
 

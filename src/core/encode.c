@@ -221,13 +221,15 @@ typedef struct put_list
 	const at402_source *source;
 	size_t		count;
 	size_t		at;
+	bool		objects;
 	bool		open;
 } put_list;
 
+/* objects: of its elements; else they are plain values. */
 static put_list
-open_list(const at402_source *source, const at402_field_def *field)
+open_list(const at402_source *source, const at402_field_def *field, bool objects)
 {
-	put_list	list = {.source = source};
+	put_list	list = {.source = source, .objects = objects};
 
 	list.open = source->list(source->context, field, &list.count);
 	return list;
@@ -243,7 +245,7 @@ next_item(put_list *list)
 		list->source->close(list->source->context);
 	if (list->at < list->count)
 	{
-		list->source->item(list->source->context, list->at++);
+		list->source->item(list->source->context, list->at++, list->objects);
 		return true;
 	}
 	list->source->close(list->source->context);
@@ -263,7 +265,7 @@ static void
 put_beacons(at402_writer *w, const at402_field_def *parts, bool prefixed,
 			const at402_source *source)
 {
-	put_list	list = open_list(source, &parts[PART_beacons_beacons]);
+	put_list	list = open_list(source, &parts[PART_beacons_beacons], true);
 	size_t		start;
 
 	if (prefixed)
@@ -274,17 +276,23 @@ put_beacons(at402_writer *w, const at402_field_def *parts, bool prefixed,
 	start = w->length;
 	while (next_item(&list))
 	{
+		int64_t		type;
 		int64_t		raw;
 		at402_span	meta;
 
 		put_parts(w, parts, PART_beacons_mac, PART_beacons_type, source);
+		get_raw(source, &parts[PART_beacons_type], &type);
 		if (get_raw(source, &parts[PART_beacons_height_cm], &raw))
 		{
+			if (type != BEACON_HEIGHT)
+				w->refused = &parts[PART_beacons_type];
 			put(w, 1, 2);
 			put(w, 2, (uint64_t) raw);
 		}
 		else if (get_span(source, &parts[PART_beacons_meta], &meta))
 		{
+			if (meta.length > UINT8_MAX)
+				w->overflow = true;
 			put(w, 1, meta.length);
 			put_span(w, meta);
 		}
@@ -300,15 +308,18 @@ static void
 put_generic_can(at402_writer *w, const at402_field_def *parts, bool prefixed,
 				const at402_source *source)
 {
-	put_list	list = open_list(source, &parts[PART_generic_can_frames]);
+	put_list	list = open_list(source, &parts[PART_generic_can_frames], true);
 	put_list	look = list;
 	bool		newest = prefixed || list.count == 0;
-	int64_t		raw;
 
 	for (; look.open && !newest && look.at < look.count; look.at++)
 	{
-		source->item(source->context, look.at);
-		newest = get_raw(source, &parts[PART_generic_can_age_s], &raw);
+		at402_value value;
+
+		source->item(source->context, look.at, true);
+		/* a source may want to be asked for all that it has; the age is last */
+		for (int part = PART_generic_can_id; part <= PART_generic_can_age_s; part++)
+			newest = source->value(source->context, &parts[part], &value);
 		source->close(source->context);
 	}
 	if (newest)
@@ -339,6 +350,11 @@ put_sensor(at402_writer *w, uint8_t *slots, const at402_field_def *parts,
 	get_raw(source, &parts[PART_sensors_valid], &valid);
 	get_span(source, &parts[PART_sensors_type], &span);
 	at = slots + slot * SENSOR_SLOT;
+	if (at[0] != 0)
+	{
+		w->refused = &parts[PART_sensors_index];
+		return;					/* a slot has one sensor */
+	}
 	for (int i = 0; i < AT402_SENSOR_TYPES; i++)
 		if (is_word(span, at402_sensor_types[i].name))
 		{
@@ -363,7 +379,7 @@ put_sensor(at402_writer *w, uint8_t *slots, const at402_field_def *parts,
 static void
 put_sensors(at402_writer *w, const at402_field_def *parts, const at402_source *source)
 {
-	put_list	list = open_list(source, &parts[PART_sensors_sensors]);
+	put_list	list = open_list(source, &parts[PART_sensors_sensors], true);
 	uint8_t    *slots = extend(w, SENSOR_SLOTS * SENSOR_SLOT);
 
 	while (next_item(&list))
@@ -377,8 +393,7 @@ put_debug(at402_writer *w, const at402_field_def *parts, const at402_source *sou
 	at402_span	payload;
 	int64_t		type;
 
-	if (!get_raw(source, &parts[PART_debug_type], &type))
-		return;					/* not even a type */
+	get_raw(source, &parts[PART_debug_type], &type);
 	put(w, 1, (uint64_t) type);
 	if (get_span(source, &at402_raw_field, &payload))
 		put_span(w, payload);
@@ -390,7 +405,7 @@ put_debug(at402_writer *w, const at402_field_def *parts, const at402_source *sou
 		put(w, 2, DEBUG_TYPED_SIZE);
 		put_parts(w, parts, PART_debug_flags_mask, PART_debug_lr, source);
 		levels = w->length;
-		list = open_list(source, &parts[PART_debug_watchdog_levels]);
+		list = open_list(source, &parts[PART_debug_watchdog_levels], false);
 		while (next_item(&list))
 			if (list.at <= WATCHDOG_LEVELS)
 				put_field(w, &parts[PART_debug_watchdog_level], source);
@@ -403,7 +418,7 @@ put_debug(at402_writer *w, const at402_field_def *parts, const at402_source *sou
 static void
 put_tpms(at402_writer *w, const at402_field_def *parts, const at402_source *source)
 {
-	put_list	list = open_list(source, &parts[PART_tpms_sensors]);
+	put_list	list = open_list(source, &parts[PART_tpms_sensors], true);
 
 	put(w, 1, list.count);
 	while (next_item(&list))
@@ -413,7 +428,7 @@ put_tpms(at402_writer *w, const at402_field_def *parts, const at402_source *sour
 static void
 put_j1939_dtc(at402_writer *w, const at402_field_def *parts, const at402_source *source)
 {
-	put_list	list = open_list(source, &parts[PART_j1939_dtc_dtcs]);
+	put_list	list = open_list(source, &parts[PART_j1939_dtc_dtcs], true);
 
 	while (next_item(&list))
 	{
@@ -426,6 +441,8 @@ put_j1939_dtc(at402_writer *w, const at402_field_def *parts, const at402_source 
 		get_raw(source, &parts[PART_j1939_dtc_fmi], &fmi);
 		get_raw(source, &parts[PART_j1939_dtc_cm], &cm);
 		get_raw(source, &parts[PART_j1939_dtc_oc], &oc);
+		if (spn == 0 && fmi == 0 && cm == 0 && oc == 0)
+			w->refused = &parts[PART_j1939_dtc_spn];	/* would end the list */
 		put(w, 1, spn & 0xFF);
 		put(w, 1, spn >> 8 & 0xFF);
 		put(w, 1, (spn >> 16) << 5 | fmi);
@@ -438,13 +455,10 @@ static int64_t
 trailer_flags(at402_writer *w, const at402_field_def *parts, const at402_source *source)
 {
 	const at402_field_def *names = &parts[PART_hgv_trailer_flags];
-	put_list	list;
+	put_list	list = open_list(source, names, false);
+	int64_t		named = 0;
 	int64_t		mask;
 
-	if (get_raw(source, &parts[PART_hgv_trailer_flags_mask], &mask))
-		return mask;
-	mask = 0;
-	list = open_list(source, names);
 	while (next_item(&list))
 	{
 		at402_span	name = {NULL, 0};
@@ -455,9 +469,9 @@ trailer_flags(at402_writer *w, const at402_field_def *parts, const at402_source 
 			bit++;
 		if (bit == AT402_TRAILER_FLAGS)
 			w->refused = names;
-		mask |= INT64_C(1) << bit;
+		named |= INT64_C(1) << bit;
 	}
-	return mask;
+	return get_raw(source, &parts[PART_hgv_trailer_flags_mask], &mask) ? mask : named;
 }
 
 static void
@@ -470,12 +484,12 @@ put_hgv_trailer(at402_writer *w, const at402_field_def *parts, const at402_sourc
 	put(w, 2, (uint64_t) trailer_flags(w, parts, source));
 	put_parts(w, parts, PART_hgv_trailer_ebs_supply_pressure_kpa,
 			  PART_hgv_trailer_braking_efficiency_compensated_percent, source);
-	list = open_list(source, &parts[PART_hgv_trailer_wheels]);
+	list = open_list(source, &parts[PART_hgv_trailer_wheels], true);
 	put(w, 1, list.count);
 	while (next_item(&list))
 		put_parts(w, parts, PART_hgv_trailer_wheel, PART_hgv_trailer_brake_lining_wear_percent,
 				  source);
-	list = open_list(source, &parts[PART_hgv_trailer_brake_pressures_kpa]);
+	list = open_list(source, &parts[PART_hgv_trailer_brake_pressures_kpa], false);
 	while (next_item(&list))
 		if (brakes++ < TRAILER_BRAKES)
 			put_field(w, &parts[PART_hgv_trailer_brake_pressure_kpa], source);
@@ -539,7 +553,7 @@ put_fields(at402_writer *w, const at402_module_def *def, uint8_t rows, size_t re
 
 /* A module whose bytes are given as such, because they could not be read. */
 static bool
-is_given_raw(const at402_module_def *def, bool prefixed, const at402_source *source,
+is_given_raw(const at402_module_def *def, size_t prefix, const at402_source *source,
 			 at402_span *raw)
 {
 	int64_t		ignored;
@@ -547,11 +561,20 @@ is_given_raw(const at402_module_def *def, bool prefixed, const at402_source *sou
 	if (def != NULL && def->shape == AT402_DEBUG &&
 		get_raw(source, &def->fields[PART_debug_type], &ignored))
 		return false;
-	/* a module of X whose only field is called so has a fixed size */
-	if (!prefixed && def != NULL && def->shape == AT402_FIELDS &&
-		strcmp(def->fields[0].name, at402_raw_field.name) == 0)
+	/* modules of X have a fixed size, which only their fields keep to */
+	if (prefix == 0 && def->shape != AT402_BEACONS)
 		return false;
 	return get_span(source, &at402_raw_field, raw);
+}
+
+/* Beacons of X are as long as they say. */
+static bool
+tells_its_length(const at402_module_def *def, at402_span raw)
+{
+	cursor		c = {raw.bytes, raw.length, 0};
+	uint64_t	length = 0;
+
+	return at402_special_measure(def, false, &c, &length) == AT402_OK && length == raw.length;
 }
 
 void
@@ -582,8 +605,12 @@ at402_encode_module(at402_report_writer *r, const at402_module_def *def, unsigne
 		w->bytes[r->start + v->mask.offset + v->mask.width - 1 - bit / 8] |= 1U << bit % 8;
 	put(w, prefix, 0);
 	start = w->length;
-	if (is_given_raw(def, y, source, &raw))
+	if (is_given_raw(def, prefix, source, &raw))
+	{
+		if (prefix == 0 && !tells_its_length(def, raw))
+			w->refused = &at402_raw_field;
 		put_span(w, raw);
+	}
 	else if (shape == AT402_FIELDS && def != NULL)
 		/* the rows of the variant that the module is of: Z, older X ... */
 		put_fields(w, def, def->variants & (v->rows | AT402_IN_Z), r->start, source);

@@ -341,11 +341,17 @@ at402_batch_collect(At402Batch *batch)
 	qsort(batch->reports, n, sizeof(At402Report *), compare_in_order);
 	for (int i = 0; i < n; i++)
 	{
-		if (i > 0 && compare_reports(&batch->reports[i],
-									 &batch->reports[batch->report_count - 1]) == 0)
+		At402Report *r = batch->reports[i];
+		At402Report *last = i > 0 ? batch->reports[batch->report_count - 1] : NULL;
+
+		if (last != NULL && compare_reports(&r, &last) == 0)
+		{
+			r->repeat = last->repeat;
+			last->repeat = r;
 			batch->duplicates++;
+		}
 		else
-			batch->reports[batch->report_count++] = batch->reports[i];
+			batch->reports[batch->report_count++] = r;
 	}
 	see_changes(batch);
 	MemoryContextSwitchTo(caller);

@@ -73,6 +73,7 @@ typedef struct At402Report
 	bool		ignition;
 	bool		ignition_changed;	/* since the report before; late ones: not known */
 	bool		is_new;			/* not stored before: its rows go into all tables */
+	struct At402Report *repeat; /* the same report in another frame of the batch */
 	bool		quarantined;
 	const char *sqlstate;		/* why */
 	char	   *message;

@@ -9,6 +9,7 @@
 #include "postgres.h"
 
 #include "mb/pg_wchar.h"
+#include "nodes/pg_list.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
 #include "utils/inet.h"
@@ -24,8 +25,10 @@ PG_FUNCTION_INFO_V1(at402_encode);
 /* The objects and arrays that are open, innermost last. */
 typedef struct Source
 {
+	const at402_writer *writer;
 	const char *module;			/* for messages */
 	JsonbValue	open[MAX_DEPTH];
+	List	   *asked[MAX_DEPTH];	/* names of their members that were asked for */
 	int			depth;
 } Source;
 
@@ -61,7 +64,8 @@ type_word(const JsonbValue *value)
 		case jbvBool:
 			return "a boolean";
 		case jbvBinary:
-			return JsonContainerIsArray(value->val.binary.data) ? "an array" : "an object";
+			return JsonContainerIsScalar(value->val.binary.data) ? "a single value"
+				: JsonContainerIsArray(value->val.binary.data) ? "an array" : "an object";
 		default:
 			return "null";
 	}
@@ -119,12 +123,14 @@ compare(Numeric a, Numeric b)
 static int64
 raw_of(const at402_field_def *field, Numeric value)
 {
-	int64_t		ends[2];
+	int64_t		ends[2] = {PG_INT64_MIN, PG_INT64_MAX};
 	Numeric		least;
 	Numeric		most;
 	Numeric		raw;
 
-	at402_raw_range(field, &ends[0], &ends[1]);
+	/* a mask of 8 bytes is shown as a signed number */
+	if (field->size < sizeof(int64))
+		at402_raw_range(field, &ends[0], &ends[1]);
 	least = at402_value_numeric(field, ends[field->num < 0]);
 	most = at402_value_numeric(field, ends[field->num > 0]);
 	if (numeric_is_nan(value) || compare(value, least) < 0 || compare(value, most) > 0)
@@ -139,11 +145,33 @@ raw_of(const at402_field_def *field, Numeric value)
 	return DatumGetInt64(DirectFunctionCall1(numeric_int8, NumericGetDatum(raw)));
 }
 
+/* A time that means the same in every session: ISO 8601 with its zone. */
+static bool
+is_iso_time(const char *string)
+{
+	static const char form[] = "dddd-dd-ddTdd:dd:dd";
+	const char *zone;
+
+	for (size_t i = 0; i < sizeof(form) - 1; i++)
+		if (form[i] == 'd' ? !isdigit((unsigned char) string[i]) : string[i] != form[i])
+			return false;
+	zone = string + sizeof(form) - 1;
+	if (*zone == '.')
+		zone += 1 + strspn(zone + 1, "0123456789");
+	return strcmp(zone, "Z") == 0 || *zone == '+' || *zone == '-';
+}
+
 static uint32_t
 time_of(const JsonbValue *json, const char *name)
 {
 	char	   *string = string_of(json, name);
-	TimestampTz time = DatumGetTimestampTz(DirectFunctionCall3(timestamptz_in,
+	TimestampTz time;
+
+	if (!is_iso_time(string))
+		ereport(ERROR, errcode(ERRCODE_INVALID_DATETIME_FORMAT),
+				errmsg("value of \"%s\" is no time: \"%s\"", name, string),
+				errhint("Write it as \"2026-01-31T12:00:00Z\"."));
+	time = DatumGetTimestampTz(DirectFunctionCall3(timestamptz_in,
 															   CStringGetDatum(string),
 															   ObjectIdGetDatum(InvalidOid),
 															   Int32GetDatum(-1)));
@@ -222,12 +250,20 @@ innermost(const Source *s)
 	return &s->open[s->depth - 1];
 }
 
+/* The member of the innermost object; of a plain value, that value. */
+static const JsonbValue *
+ask(Source *s, const at402_field_def *field)
+{
+	List	  **asked = &s->asked[s->depth - 1];
+
+	*asked = lappend(*asked, unconstify(char *, field->name));
+	return is_object(innermost(s)) ? member(innermost(s), field->name) : innermost(s);
+}
+
 static bool
 source_value(void *context, const at402_field_def *field, at402_value *value)
 {
-	Source	   *s = context;
-	const JsonbValue *json = is_object(innermost(s)) ? member(innermost(s), field->name)
-													 : innermost(s);
+	const JsonbValue *json = ask(context, field);
 
 	if (json == NULL || json->type == jbvNull)
 		return false;
@@ -268,6 +304,7 @@ static void
 open_value(Source *s, const JsonbValue *value)
 {
 	Assert(s->depth < MAX_DEPTH);
+	s->asked[s->depth] = NIL;
 	s->open[s->depth++] = *value;
 }
 
@@ -275,7 +312,7 @@ static bool
 source_list(void *context, const at402_field_def *field, size_t *count)
 {
 	Source	   *s = context;
-	JsonbValue *list = member(innermost(s), field->name);
+	const JsonbValue *list = ask(s, field);
 
 	*count = 0;
 	if (list == NULL)
@@ -290,30 +327,16 @@ source_list(void *context, const at402_field_def *field, size_t *count)
 	return true;
 }
 
-static bool
-known_member(const at402_module_def *def, const char *key)
-{
-	for (int i = 0; def != NULL && i < def->field_count; i++)
-		if (def->fields[i].name != NULL && strcmp(def->fields[i].name, key) == 0)
-			return true;
-	return strcmp(key, at402_raw_field.name) == 0 || strcmp(key, at402_error_field.name) == 0;
-}
-
 static void
-source_item(void *context, size_t i)
+source_item(void *context, size_t i, bool object)
 {
 	Source	   *s = context;
+	JsonbValue *element = getIthJsonbValueFromContainer(innermost(s)->val.binary.data, (uint32) i);
 
-	open_value(s, getIthJsonbValueFromContainer(innermost(s)->val.binary.data, (uint32) i));
+	if (object)
+		expect(element, is_object(element), llast(s->asked[s->depth - 2]), "an array of objects");
+	open_value(s, element);
 }
-
-static void
-source_close(void *context)
-{
-	((Source *) context)->depth--;
-}
-
-/* ---- modules ---- */
 
 /* Refuses the members of an object that nothing asks for. */
 static void
@@ -337,28 +360,29 @@ check_members(const JsonbValue *object, bool (*known) (const void *context, cons
 }
 
 static bool
-is_field(const void *context, const char *key)
+was_asked(const void *context, const char *key)
 {
-	return known_member(context, key);
+	ListCell   *lc;
+
+	foreach(lc, (const List *) context)
+		if (strcmp(lfirst(lc), key) == 0)
+			return true;
+	return strcmp(key, at402_error_field.name) == 0;
 }
 
-/* Lists and their items too: their parts are fields of the module. */
+/* What nobody asked for means nothing; but a writer that failed asks no more. */
 static void
-check_module(const JsonbValue *value, const at402_module_def *def, const char *key)
+source_close(void *context)
 {
-	if (is_object(value))
-		check_members(value, is_field, def, psprintf("module \"%s\"", key));
-	if (value->type == jbvBinary)
-	{
-		JsonbIterator *it = JsonbIteratorInit(value->val.binary.data);
-		JsonbIteratorToken token;
-		JsonbValue	element;
+	Source	   *s = context;
 
-		while ((token = JsonbIteratorNext(&it, &element, true)) != WJB_DONE)
-			if ((token == WJB_VALUE || token == WJB_ELEM) && element.type == jbvBinary)
-				check_module(&element, def, key);
-	}
+	if (is_object(innermost(s)) && !s->writer->overflow && s->writer->refused == NULL)
+		check_members(innermost(s), was_asked, s->asked[s->depth - 1],
+					  psprintf("module \"%s\"", s->module));
+	s->depth--;
 }
+
+/* ---- modules ---- */
 
 /* A packet under construction. */
 typedef struct Encoder
@@ -379,11 +403,10 @@ static void
 encode_module(Encoder *e, at402_report_writer *r, const at402_module_def *def, unsigned bit,
 			  const char *key, const JsonbValue *value)
 {
-	Source		s = {.module = key};
+	Source		s = {.writer = &e->w, .module = key};
 	at402_source source = {&s, source_value, source_list, source_item, source_close};
 
 	expect(value, is_object(value), key, "an object");
-	check_module(value, def, key);
 	for (int i = 0; def != NULL && i < AT402_OLDER_LAYOUTS; i++)
 		if (at402_older_modules[i] == def)
 			e->older |= 1 << i;
@@ -394,6 +417,33 @@ encode_module(Encoder *e, at402_report_writer *r, const at402_module_def *def, u
 	if (e->w.refused != NULL)
 		raise_invalid("module has no such value", psprintf("%s.%s", key, e->w.refused->name),
 					  "at402_fields() lists what it may be.");
+	source_close(&s);
+}
+
+/* A bit of the mask stands for one module. */
+static void
+check_bit(bool *taken, unsigned bit, const char *key)
+{
+	if (*taken)
+		ereport(ERROR, errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				errmsg("report has another module under the bit of \"%s\"", key),
+				errdetail("Both stand under bit %u of the module mask.", bit));
+	*taken = true;
+}
+
+/* Does a key name an unknown module of Y? */
+static bool
+is_unknown_module(const char *key)
+{
+	char		unknown[AT402_KEY_SIZE];
+
+	for (unsigned bit = 0; bit < AT402_MASK_BITS; bit++)
+	{
+		snprintf(unknown, sizeof(unknown), "module_%u", bit);
+		if (strcmp(key, unknown) == 0)
+			return true;
+	}
+	return false;
 }
 
 /* All modules of a report, in the order of their bits. */
@@ -405,6 +455,7 @@ encode_modules(Encoder *e, at402_report_writer *r, const JsonbValue *modules)
 	for (unsigned bit = 0; bit < AT402_MASK_BITS; bit++)
 	{
 		char		unknown[AT402_KEY_SIZE];
+		bool		taken = false;
 		JsonbValue *value;
 
 		for (size_t i = 0; i < at402_module_count; i++)
@@ -414,12 +465,16 @@ encode_modules(Encoder *e, at402_report_writer *r, const JsonbValue *modules)
 			if (def->bit != bit || !is_of(def, e->variant) ||
 				(value = member(modules, def->key)) == NULL)
 				continue;
+			/* the bit of K, M and V is a block of many modules */
+			if (e->variant->header != 0)
+				check_bit(&taken, bit, def->key);
 			encode_module(e, r, def, bit, def->key, value);
 			found++;
 		}
 		snprintf(unknown, sizeof(unknown), "module_%u", bit);
 		if (e->variant->letter == 'Y' && (value = member(modules, unknown)) != NULL)
 		{
+			check_bit(&taken, bit, unknown);
 			encode_module(e, r, NULL, bit, unknown, value);
 			found++;
 		}
@@ -441,7 +496,7 @@ encode_modules(Encoder *e, at402_report_writer *r, const JsonbValue *modules)
 			for (size_t i = 0; i < at402_module_count; i++)
 				known |= is_of(&at402_modules[i], e->variant) &&
 					strcmp(at402_modules[i].key, name) == 0;
-			if (!known && !(e->variant->letter == 'Y' && strncmp(name, "module_", 7) == 0))
+			if (!known && !(e->variant->letter == 'Y' && is_unknown_module(name)))
 				raise_invalid("packet of this protocol has no such module", name,
 							  "at402_fields() lists modules and fields.");
 		}
@@ -462,10 +517,6 @@ flags_of(const JsonbValue *report, const char *mask_key, const char *names_key,
 	if (value != NULL)
 	{
 		expect(value, value->type == jbvNumeric, mask_key, "a number");
-		/* a mask of 8 bytes is shown as a signed number */
-		if (width == 8)
-			return (uint64) DatumGetInt64(DirectFunctionCall1(numeric_int8,
-															  NumericGetDatum(value->val.numeric)));
 		mask.size = (uint8_t) width;
 		return (uint64) raw_of(&mask, value->val.numeric);
 	}
@@ -613,7 +664,8 @@ encode_packet(const JsonbValue *object)
 	if (count == 0 || (count > UINT8_MAX && !e.variant->imei_always))
 		ereport(ERROR, errcode(ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE),
 				errmsg("\"reports\" has %u elements", count),
-				errdetail("The range is 1 to %d reports.", UINT8_MAX));
+				errdetail(e.variant->imei_always ? "There must be one at least."
+												 : "The range is 1 to 255 reports."));
 
 	e.w.capacity = AT402_MAX_FRAME;
 	e.w.bytes = palloc0(AT402_MAX_FRAME);
@@ -634,21 +686,18 @@ encode_packet(const JsonbValue *object)
 }
 
 static void
-append_part(StringInfo line, const JsonbValue *object, const char *key, bool optional)
+append_part(StringInfo line, const JsonbValue *object, const char *key)
 {
 	JsonbValue *value = member(object, key);
 	at402_span	span = {NULL, 0};
 
-	if (value == NULL && optional)
-		return;
 	if (value != NULL)
 		span = text_of(value, key, AT402_MAX_LINE);
 	for (size_t i = 0; i < span.length; i++)
 		if (span.bytes[i] == ';' || span.bytes[i] == '\r' || span.bytes[i] == '\n')
 			raise_invalid("text of a line has a forbidden character in member", key,
 						  "Leave out semicolons and line ends.");
-	if (line->len > 1)
-		appendStringInfoChar(line, ';');
+	appendStringInfoChar(line, ';');
 	appendBinaryStringInfo(line, (const char *) span.bytes, (int) span.length);
 }
 
@@ -674,17 +723,21 @@ static At402Frame *
 encode_line(const JsonbValue *object, bool login)
 {
 	static const char *const parts[] = {"model", "imei", "vin", "firmware", "protocol",
-		"hardware"};
+		"hardware", "settings_checksum"};
 	StringInfoData line;
+	int			count = 0;
 
 	initStringInfo(&line);
 	if (login)
 	{
 		check_members(object, is_login_key, NULL, "a login line");
 		appendStringInfoString(&line, "$ASTRA");
-		for (int i = 0; i < lengthof(parts); i++)
-			append_part(&line, object, parts[i], false);
-		append_part(&line, object, "settings_checksum", true);
+		/* a part that is missing is empty where another follows */
+		for (int i = lengthof(parts); i > 1 && count == 0; i--)
+			if (member(object, parts[i - 1]) != NULL)
+				count = i;
+		for (int i = 0; i < Max(count, 1); i++)
+			append_part(&line, object, parts[i]);
 	}
 	else
 	{
@@ -706,8 +759,9 @@ encode_line(const JsonbValue *object, bool login)
  * at402_encode(jsonb) -> at402_frame
  *
  * 22003: a value is out of the range of its field.  22023: a member is missing,
- * unknown or of the wrong type.  22P02: not hexadecimal, not digits.  54000: the
- * packet would be too long.
+ * unknown or of the wrong type.  22007: no time with its zone.  22P02: not
+ * hexadecimal, not digits.  22P03: a text line that is none.  22P05: text that
+ * Latin-1 cannot hold.  54000: the packet would be too long.
  */
 Datum
 at402_encode(PG_FUNCTION_ARGS)

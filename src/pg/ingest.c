@@ -197,8 +197,10 @@ static bool
 was_stored(const At402Batch *batch, const At402Item *item)
 {
 	for (int i = 0; i < batch->report_count; i++)
-		if (batch->reports[i]->item == item && batch->reports[i]->quarantined)
-			return false;
+		if (batch->reports[i]->quarantined)
+			for (const At402Report *r = batch->reports[i]; r != NULL; r = r->repeat)
+				if (r->item == item)
+					return false;
 	return item->fate == AT402_FATE_ROWS || item->fate == AT402_FATE_DEVICE ||
 		item->fate == AT402_FATE_TEXT;
 }
@@ -211,6 +213,7 @@ static int
 release_rows(SPITupleTable *rows, uint64 count)
 {
 	At402Batch *batch = at402_batch_create();
+	MemoryContext caller = MemoryContextSwitchTo(batch->context);
 	Quarantined *frames = palloc(sizeof(Quarantined) * count);
 	int			released = 0;
 	bool		null;
@@ -221,6 +224,7 @@ release_rows(SPITupleTable *rows, uint64 count)
 		frames[i].item = add_quarantined(batch, rows->vals[i], rows->tupdesc);
 		frames[i].ids = SPI_getbinval(rows->vals[i], rows->tupdesc, 1, &null);
 	}
+	MemoryContextSwitchTo(caller);
 	at402_store_batch(batch);
 	for (uint64 i = 0; i < count; i++)
 	{

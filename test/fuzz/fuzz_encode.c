@@ -131,7 +131,7 @@ read_list(void *context, const at402_field_def *field, size_t *count)
 }
 
 static void
-read_item(void *context, size_t n)
+read_item(void *context, size_t n, bool object)
 {
 	reader	   *r = context;
 	int			i = r->open[r->depth - 1].start;
