@@ -153,7 +153,8 @@ is_iso_time(const char *string)
 	const char *zone;
 
 	for (size_t i = 0; i < sizeof(form) - 1; i++)
-		if (form[i] == 'd' ? !isdigit((unsigned char) string[i]) : string[i] != form[i])
+		if (form[i] == 'd' ? !isdigit((unsigned char) string[i])
+			: string[i] != form[i] && !(form[i] == 'T' && string[i] == ' '))
 			return false;
 	zone = string + sizeof(form) - 1;
 	if (*zone == '.')
