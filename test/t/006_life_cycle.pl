@@ -245,6 +245,25 @@ subtest 'two clusters on one port: the second says so, and waits' => sub {
 	listener_port($node);
 };
 
+subtest 'one of the two sockets is taken: the rest serves, and it is opened when it is free' => sub {
+	my $taken = PostgreSQL::Test::Cluster::get_free_port();
+	my $thief = IO::Socket::INET->new(LocalAddr => '127.0.0.1', LocalPort => $taken, Proto => 'udp')
+	  or die "cannot take a port: $!";
+	my $listens = qr/at402 listens on "127.0.0.1", port $taken, TCP, UDP/;
+
+	reload_with($node, "at402.listen_addresses = '127.0.0.1'", "at402.port = $taken");
+	my $at = $node->wait_for_log(qr/$listens, but not everywhere$/m);
+	published_is($node, 'state, port', "listening|$taken", 'TCP is open');
+	is(still_answers($node), '06', 'and answers');
+	close $thief;
+	$node->wait_for_log(qr/$listens$/m, $at);
+	my $tracker = connect_udp($node);
+	transmit($tracker, packet(imei => imei(19), seq => 200));
+	is(receive($tracker, 1), '06', 'UDP is open too');
+	reload_with($node, "at402.listen_addresses = 'localhost'", "at402.port = $port");
+	published_is($node, 'state, port', "listening|$port", 'as before');
+};
+
 # ---- restart ----
 
 subtest 'restart with connected trackers' => sub {
