@@ -33,17 +33,24 @@ settings_changed(const At402Listener *l)
 		l->port != at402_port || l->tcp != at402_tcp || l->udp != at402_udp;
 }
 
-/* Says once what could not be opened. */
+/* Remembers why the port is not open.  True when the log has not said it yet. */
+static bool
+is_news(At402Listener *l, const char *error)
+{
+	bool		news = error[0] != '\0' && strcmp(error, l->refused) != 0;
+
+	if (news)
+		at402_stat_set_error(l->stat, error);
+	strlcpy(l->refused, error, sizeof(l->refused));
+	return news;
+}
+
 static void
 note_refusal(At402Listener *l, const char *error)
 {
-	if (error[0] != '\0' && strcmp(error, l->refused) != 0)
-	{
+	if (is_news(l, error))
 		ereport(LOG, errmsg("at402 could not listen: %s", error),
 				errhint("Free the port or change at402.port or at402.listen_addresses."));
-		at402_stat_set_error(l->stat, error);
-	}
-	strlcpy(l->refused, error, sizeof(l->refused));
 }
 
 static void
@@ -113,7 +120,9 @@ get_ready(At402Listener *l)
 	l->forgotten = at402_attempt(AT402_TRANSACTION, forget_trackers, l, &error);
 	if (!l->forgotten)
 	{
-		ereport(LOG, errmsg("at402 could not mark trackers as offline: %s", error->message));
+		if (is_news(l, error->message))
+			ereport(LOG, errmsg("at402 could not mark trackers as offline: %s",
+								error->message));
 		FreeErrorData(error);
 	}
 	return l->forgotten;
