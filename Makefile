@@ -11,7 +11,7 @@
 #   make unit       the tests of src/core and src/net, which need no PostgreSQL
 #   make fuzz       libFuzzer on each target of test/fuzz; needs clang
 #                   FUZZ_SECONDS=60 each
-#   make bench-decode   reports a second that src/core decodes
+#   make bench-decode   reports decoded in a second, by src/core and in SQL; installs what is missing
 #   make sim        tools/at402sim, simulated trackers
 #   make docs       doc/protocol.md, from the table that decodes
 #   make clean
@@ -57,7 +57,7 @@ EXTRA_CLEAN = $(OBJS:.o=.d) $(UNIT_TESTS) $(FUZZERS) $(REPLAYS) test/bench/*.bin
 	tools/at402sim tools/protocol_doc
 
 # These work on a machine without PostgreSQL
-ifneq ($(filter-out run stop check torture unit fuzz bench-decode sim docs,$(or $(MAKECMDGOALS),all)),)
+ifneq ($(filter-out run stop check torture unit fuzz bench-decode bench-core sim docs,$(or $(MAKECMDGOALS),all)),)
 PG_CONFIG = pg_config
 PGXS := $(shell $(PG_CONFIG) --pgxs)
 ifeq ($(PGXS),)
@@ -126,12 +126,15 @@ fuzz: $(FUZZERS)
 $(FUZZERS): %.bin: %.c $(PURE) $(PURE_HEADERS) $(TEST_HEADERS)
 	clang $(PURE_CFLAGS) $(TEST_CFLAGS) $(SANITIZE) -fsanitize=fuzzer -o $@ $< $(PURE)
 
-bench-decode: test/bench/bench_decode.bin
+bench-decode:
+	@test/check.sh $@
+
+bench-core: test/bench/bench_decode.bin
 	$<
 
 # Optimized as PGXS does it
 test/bench/bench_decode.bin: test/bench/bench_decode.c $(PURE) $(PURE_HEADERS) $(TEST_HEADERS)
 	$(CC) $(PURE_CFLAGS) $(TEST_CFLAGS) -O2 -o $@ $< $(PURE)
 
-.PHONY: run stop check torture sim docs unit fuzz bench-decode
+.PHONY: run stop check torture sim docs unit fuzz bench-decode bench-core
 .DELETE_ON_ERROR:

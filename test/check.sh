@@ -1,8 +1,9 @@
 #!/bin/sh
 # check.sh - make check: builds everything and runs every test
 #
-#   check.sh            all of them
-#   check.sh torture    make torture: test/t/008_torture.pl alone, for ROUNDS rounds with SEED
+#   check.sh                all of them
+#   check.sh bench-decode   make bench-decode: rates of the decoder
+#   check.sh torture        make torture: test/t/008_torture.pl alone, for ROUNDS rounds with SEED
 #
 # All of it happens in a copy of the checkout, uncommitted files included, and as a user who is
 # not root: nothing depends on earlier builds, and nothing is left behind.  When something fails,
@@ -48,6 +49,17 @@ regress()
 		{ cat regression.diffs; return 1; }
 }
 
+# The same with a library that stops the server at the first undefined behaviour.  In place of the
+# one that is installed: last of all.
+regress_ubsan()
+{
+	local trap='-fsanitize=undefined -fsanitize-undefined-trap-on-error'
+	make_in gcc gcc clean &&
+		make_in gcc gcc -j "$(nproc)" COPT="$trap" all &&
+		make_in gcc gcc COPT="$trap" install DESTDIR="$work/gcc.installed" &&
+		regress
+}
+
 tap()
 {
 	make_in gcc gcc installcheck REGRESS= PROVE_FLAGS=-v
@@ -57,6 +69,21 @@ torture()
 {
 	make_in gcc gcc installcheck REGRESS= PROVE_TESTS=test/t/008_torture.pl PROVE_FLAGS=-v \
 		ROUNDS="${ROUNDS:-200}" SEED="${SEED:-}"
+}
+
+# Rates of the decoder: the core alone, then in a server.
+bench_decode()
+{
+	local bin data=$work/bench
+	bin=$("$PG_CONFIG" --bindir)
+	make_in gcc gcc bench-core &&
+		as_user "$user" "$bin/initdb" -A trust -E UTF8 --no-locale -D "$data" >"$logs/initdb" &&
+		cat "$work/server.conf" >>"$data/postgresql.conf" &&
+		as_user "$user" "$bin/pg_ctl" -D "$data" -l "$work/bench.log" -w -s \
+			-o "-c listen_addresses= -c unix_socket_directories=$work" start &&
+		as_user "$user" "$bin/psql" -X -q -h "$work" -d postgres -v ON_ERROR_STOP=1 \
+			-f test/bench/bench_decode.sql &&
+		as_user "$user" "$bin/pg_ctl" -D "$data" -s stop
 }
 
 # step NAME COMMAND...: runs a command and counts the results it writes, which are lines of TAP
@@ -110,6 +137,11 @@ CONF
 chown -R "$user" "$work"
 cd "$work/gcc"
 
+if [ "${1:-}" = bench-decode ]; then
+	build gcc >/dev/null
+	bench_decode
+	exit
+fi
 if [ "${1:-}" = torture ]; then
 	build gcc
 	torture || { keep_copy=1; exit 1; }
@@ -123,6 +155,7 @@ step unit-gcc unit gcc
 step unit-clang unit clang
 step regress regress
 step tap tap
+step regress-ubsan regress_ubsan
 
 rm -rf "$checkout/.check"
 if [ "$failed" != 0 ]; then
