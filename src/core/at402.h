@@ -474,8 +474,7 @@ typedef struct at402_writer
  * Where the encoder takes values from: an object is open, and its members are
  * asked for by field.  In a list, item opens one element: an object, or of a
  * list of plain values the value itself, which value then gives.  The functions
- * may not return when a value cannot be had (ereport): the writer needs no
- * clean-up.
+ * may not return when a value cannot be had: the writer needs no clean-up.
  */
 typedef struct at402_source
 {

@@ -27,7 +27,4 @@ extern void at402_store_restart(int listener);
  */
 extern const char *at402_missing(const char **hint);
 
-/* Schema of an extension's objects; ERROR 42704 when it does not exist. */
-extern Oid	at402_extension_schema(const char *name);
-
 #endif							/* AT402_STORE_H */

@@ -20,7 +20,7 @@
 
 #include "pg/attempt.h"
 #include "pg/settings.h"
-#include "pg/store.h"
+#include "pg/statements.h"
 #include "worker/worker.h"
 
 #define LOOK_AGAIN_MS 1000		/* for extension and tables */
