@@ -146,7 +146,7 @@ print_machine(void)
 		}
 	if (cpus != NULL)
 		fclose(cpus);
-	printf("one thread, %s\n\n", __VERSION__);
+	printf("one thread, compiler %s\n\n", __VERSION__);
 }
 
 int
