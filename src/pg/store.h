@@ -23,7 +23,7 @@ extern void at402_store_restart(int listener);
 
 /*
  * What is missing for storing, as a sentence, and in *hint the statement that
- * mends it; NULL: nothing.  Needs a transaction.
+ * mends it; NULL: nothing.  Both are constants.  Needs a transaction.
  */
 extern const char *at402_missing(const char **hint);
 

@@ -57,8 +57,6 @@ typedef struct Missing
 {
 	const char *what;
 	const char *hint;
-	char		text[AT402_TEXT_SIZE];
-	char		hint_text[AT402_TEXT_SIZE];
 } Missing;
 
 static void
@@ -67,24 +65,19 @@ find_missing(void *argument)
 	Missing    *m = argument;
 
 	m->what = at402_missing(&m->hint);
-	if (m->what != NULL)
-	{
-		strlcpy(m->text, m->what, sizeof(m->text));
-		strlcpy(m->hint_text, m->hint, sizeof(m->hint_text));
-	}
 }
 
 bool
 at402_worker_ready(char *missing, size_t size, bool say)
 {
 	Missing		m = {0};
+	char		raised[AT402_TEXT_SIZE];
 	ErrorData  *error;
 
 	if (!at402_attempt(AT402_TRANSACTION, find_missing, &m, &error))
 	{
-		strlcpy(m.text, error->message, sizeof(m.text));
-		m.hint_text[0] = '\0';
-		m.what = m.text;
+		strlcpy(raised, error->message, sizeof(raised));
+		m = (Missing) {.what = raised};
 		FreeErrorData(error);
 	}
 	if (m.what == NULL)
@@ -92,10 +85,10 @@ at402_worker_ready(char *missing, size_t size, bool say)
 		missing[0] = '\0';
 		return true;
 	}
-	if (say && strcmp(missing, m.text) != 0)
+	if (say && strcmp(missing, m.what) != 0)
 		ereport(LOG,
-				errmsg("at402 waits in database \"%s\": %s", at402_database, m.text),
-				m.hint_text[0] ? errhint("Execute: %s", m.hint_text) : 0);
-	strlcpy(missing, m.text, size);
+				errmsg("at402 waits in database \"%s\": %s", at402_database, m.what),
+				m.hint != NULL ? errhint("Execute: %s", m.hint) : 0);
+	strlcpy(missing, m.what, size);
 	return false;
 }
