@@ -202,7 +202,10 @@ AS $$
 
 	('quarantine', 'id', 'bigserial', NULL),
 	('quarantine', 'received_at', 'timestamptz NOT NULL DEFAULT now()', NULL),
-	('quarantine', 'report_no', 'int', 'of the report in the packet, from 0; NULL: all'),
+	('quarantine', 'report_no', 'int',
+	 'of the first report that was rejected, in the packet, from 0; NULL: all'),
+	('quarantine', 'report_nos', 'smallint[]',
+	 'of the reports that were rejected, in the packet, from 0; NULL: all'),
 	('quarantine', 'logged_in', 'bool NOT NULL DEFAULT false',
 	 'a login line came before it on its connection: its packets carry no IMEI'),
 	('quarantine', 'imei', 'text', 'as sent'),
@@ -210,8 +213,8 @@ AS $$
 	('quarantine', 'transport', 'text', 'tcp, udp or sql'),
 	('quarantine', 'peer', 'inet', 'address that it came from'),
 	('quarantine', 'reason', 'text NOT NULL', NULL),
-	('quarantine', 'sqlstate', 'text', 'of the error that kept it out'),
-	('quarantine', 'message', 'text', 'of the error that kept it out'),
+	('quarantine', 'sqlstate', 'text', 'of the error that kept report_no out'),
+	('quarantine', 'message', 'text', 'of the error that kept report_no out'),
 	('quarantine', 'bytes', 'bytea NOT NULL', 'the whole frame'),
 
 	-- device_state: the report that was made last ...
@@ -227,6 +230,8 @@ AS $$
 	('device_state', 'lifetime_odometer_km', 'int', 'km, counted by the device from GNSS'),
 	('device_state', 'external_voltage_v', 'numeric', 'V, supply by the vehicle'),
 	('device_state', 'journey_distance_km', 'numeric', 'km since the start of the journey'),
+	('device_state', 'dirty_since', 'timestamptz',
+	 'earliest time of the reports that came after trips were derived last; NULL: none came'),
 	-- ... the report that had the last good position ...
 	('device_state', 'position_time', 'timestamptz',
 	 'of the last report with a good position, as are geom to altitude_m'),
@@ -244,6 +249,21 @@ AS $$
 $$;
 COMMENT ON FUNCTION at402_data_columns() IS
 'definition of the columns of the tables that at402_create_tables makes, in their order; about becomes the comment of the column';
+
+-- Columns that came later.  Between ALTER EXTENSION UPDATE and
+-- at402_create_tables() they are missing, and storing goes on without them; any
+-- other column that is missing was dropped, and storing waits for it.
+CREATE FUNCTION at402_later_columns()
+RETURNS TABLE (table_name text, column_name text)
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+	VALUES
+	('quarantine', 'report_nos'),
+	('device_state', 'dirty_since')
+$$;
+COMMENT ON FUNCTION at402_later_columns() IS
+'columns that the tables of the first version do not have: at402 stores without them until at402_create_tables() has added them';
 
 -- Makes schema at402 with its tables, or adds the tables, columns, indexes and
 -- comments that are missing.  What is there stays as it is; where nothing is

@@ -1,8 +1,8 @@
 /*
  * batch.c - reading frames and deciding what becomes of them
  *
- * The table of answers in the README is this file together with store.c: here
- * the part that the bytes alone decide, there the part that needs at402.device.
+ * The part of it that the bytes alone decide; what needs at402.device is in
+ * devices.c.
  */
 #include "postgres.h"
 
@@ -48,6 +48,12 @@ at402_batch_destroy(At402Batch *batch)
 	MemoryContextDelete(batch->context);
 }
 
+bool
+at402_batch_is_nested(void)
+{
+	return !dlist_is_empty(&batches) && dlist_has_next(&batches, dlist_head_node(&batches));
+}
+
 At402Batch *
 at402_batch_find(int64 handle)
 {
@@ -67,10 +73,10 @@ at402_batch_find(int64 handle)
 
 /* ---- reading ---- */
 
-static void
-quarantine(At402Item *item, const char *reason, char *message)
+void
+at402_quarantine(At402Item *item, const char *reason, const char *message)
 {
-	item->fate = AT402_FATE_QUARANTINE;
+	item->disposition = AT402_TO_QUARANTINE;
 	item->reason = reason;
 	item->message = message;
 }
@@ -92,15 +98,15 @@ read_login(At402Item *item)
 {
 	at402_login login;
 
-	at402_login_parse(item->bytes, item->length, &login);
+	at402_login_parse(item->input->bytes, item->input->length, &login);
 	if (!at402_imei_valid(login.imei.bytes, login.imei.length))
 	{
-		quarantine(item, "impossible_imei",
-				   psprintf("login with IMEI \"%s\"",
-							login.imei.bytes ? at402_text_cstring(login.imei) : ""));
+		at402_quarantine(item, "impossible_imei",
+						 psprintf("login with IMEI \"%s\"",
+								  login.imei.bytes ? at402_text_cstring(login.imei) : ""));
 		return;
 	}
-	item->fate = AT402_FATE_DEVICE;
+	item->disposition = AT402_TO_DEVICE;
 	memcpy(item->imei, login.imei.bytes, login.imei.length);
 	item->imei[login.imei.length] = '\0';
 }
@@ -108,68 +114,75 @@ read_login(At402Item *item)
 static void
 read_packet(At402Item *item)
 {
+	const At402Input *input = item->input;
 	at402_packet *packet = &item->packet;
 	at402_status status;
 
-	status = at402_packet_open(packet, item->bytes, item->length, item->protocol,
-							   item->logged_in ? AT402_SENDER_LOGGED_IN : AT402_SENDER_IN_PACKET);
-	item->fate = AT402_FATE_ROWS;
+	status = at402_packet_open(packet, input->bytes, input->length, input->protocol,
+							   input->logged_in ? AT402_SENDER_LOGGED_IN : AT402_SENDER_IN_PACKET);
+	item->disposition = AT402_TO_ROWS;
 	if (status != AT402_OK)
 	{
-		quarantine(item, status == AT402_NO_REPORTS ? "no_reports" : "undecodable",
-				   psprintf("%s: %s", at402_status_text(status),
-							at402_problem_detail(&packet->problem)));
-		if (item->logged_in && imei_valid(item->login_imei))
-			set_imei(item, item->login_imei);
-		else if (!item->logged_in && imei_valid(packet->imei))
+		at402_quarantine(item, status == AT402_NO_REPORTS ? "no_reports" : "undecodable",
+						 psprintf("%s: %s", at402_status_text(status),
+								  at402_problem_detail(&packet->problem)));
+		if (input->logged_in && imei_valid(input->login_imei))
+			set_imei(item, input->login_imei);
+		else if (!input->logged_in && imei_valid(packet->imei))
 			set_imei(item, packet->imei);
 	}
 	else if (packet->has_imei && !imei_valid(packet->imei))
-		quarantine(item, "impossible_imei", psprintf("packet with IMEI \"%s\"", packet->imei));
-	else if (item->logged_in && !imei_valid(item->login_imei))
-		quarantine(item, "impossible_imei",
-				   psprintf("packet after a login with IMEI \"%s\"", item->login_imei));
-	else if (packet->has_imei && item->logged_in &&
-			 strcmp(packet->imei, item->login_imei) != 0)
+		at402_quarantine(item, "impossible_imei",
+						 psprintf("packet with IMEI \"%s\"", packet->imei));
+	else if (input->logged_in && !imei_valid(input->login_imei))
+		at402_quarantine(item, "impossible_imei",
+						 psprintf("packet after a login with IMEI \"%s\"", input->login_imei));
+	else if (packet->has_imei && input->logged_in &&
+			 strcmp(packet->imei, input->login_imei) != 0)
 	{
-		set_imei(item, item->login_imei);
-		quarantine(item, "other_imei", psprintf("packet with IMEI \"%s\" after the login of \"%s\"",
-												packet->imei, item->login_imei));
+		set_imei(item, input->login_imei);
+		at402_quarantine(item, "other_imei",
+						 psprintf("packet with IMEI \"%s\" after the login of \"%s\"",
+								  packet->imei, input->login_imei));
 	}
 	else if (packet->has_imei)
 		set_imei(item, packet->imei);
-	else if (item->logged_in)
-		set_imei(item, item->login_imei);
+	else if (input->logged_in)
+		set_imei(item, input->login_imei);
 	else
 	{
-		item->fate = AT402_FATE_REFUSED;
+		item->disposition = AT402_REFUSED;
 		item->reason = "unknown_sender";
 	}
 }
 
 At402Item *
-at402_batch_add(At402Batch *batch, const At402Item *given)
+at402_batch_add(At402Batch *batch, const At402Input *input)
 {
 	MemoryContext caller = MemoryContextSwitchTo(batch->context);
-	At402Item  *item = palloc(sizeof(At402Item));
+	At402Item  *item = palloc0(sizeof(At402Item));
 
-	*item = *given;
-	switch (item->kind)
+	item->input = input;
+	switch (input->kind)
 	{
 		case AT402_FRAME_LOGIN:
 			read_login(item);
 			break;
 		case AT402_FRAME_TEXT:
-			item->fate = AT402_FATE_TEXT;
-			if (imei_valid(item->login_imei))
-				set_imei(item, item->login_imei);
+			item->disposition = AT402_TO_FRAME;
+			if (imei_valid(input->login_imei))
+				set_imei(item, input->login_imei);
 			break;
 		case AT402_FRAME_PACKET:
 			read_packet(item);
 			break;
 	}
-	if (item->rejected != NULL && item->fate == AT402_FATE_ROWS)
-		quarantine(item, "timeout", pstrdup(item->rejected));
+	if (input->rejected != NULL && item->disposition != AT402_REFUSED &&
+		item->disposition != AT402_TO_QUARANTINE)
+	{
+		at402_quarantine(item, "timeout", input->rejected);
+		item->sqlstate = input->sqlstate;
+	}
 	batch->items = lappend(batch->items, item);
 	MemoryContextSwitchTo(caller);
 	return item;
@@ -238,7 +251,7 @@ make_report(At402Item *item, const at402_report *report)
 	r->content_hash = content_hash(report);
 	r->is_new = true;
 	r->ignition = report->status >> AT402_STATUS_IGNITION & 1;
-	r->time_suspect = r->time - item->received_at > at402_future_limit * USECS_PER_SEC;
+	r->time_suspect = r->time - item->input->received_at > at402_future_limit * USECS_PER_SEC;
 	while (at402_module_next(&r->report, &module))
 	{
 		uint32		homes = module_homes(&module);
@@ -256,8 +269,8 @@ compare_reports(const void *a, const void *b)
 	const At402Report *x = *(At402Report *const *) a;
 	const At402Report *y = *(At402Report *const *) b;
 
-	if (x->item->device_id != y->item->device_id)
-		return x->item->device_id < y->item->device_id ? -1 : 1;
+	if (x->item->device->id != y->item->device->id)
+		return x->item->device->id < y->item->device->id ? -1 : 1;
 	if (x->time != y->time)
 		return x->time < y->time ? -1 : 1;
 	if (x->report.seq != y->report.seq)
@@ -280,20 +293,20 @@ see_changes(At402Batch *batch)
 	for (int i = 0; i < batch->report_count; i++)
 	{
 		At402Report *r = batch->reports[i];
-		const At402Item *item = r->item;
+		const At402Device *device = r->item->device;
 
-		if (before != NULL && before->item->device_id != item->device_id)
+		if (before != NULL && before->item->device != device)
 			before = NULL;
 		if (r->time_suspect)
 			continue;
-		r->late = item->has_state && r->time < item->state_time;
+		r->late = device->has_state && r->time < device->state_time;
 		batch->any_late |= r->late;
 		if (r->late)
 			continue;
 		if (before != NULL)
 			r->ignition_changed = r->ignition != before->ignition;
-		else if (item->has_state)
-			r->ignition_changed = r->ignition != item->state_ignition;
+		else if (device->has_state)
+			r->ignition_changed = r->ignition != device->state_ignition;
 		before = r;
 	}
 }
@@ -322,7 +335,7 @@ at402_batch_collect(At402Batch *batch)
 		At402Item  *item = lfirst(lc);
 		at402_report report = {0};
 
-		if (item->fate != AT402_FATE_ROWS)
+		if (item->disposition != AT402_TO_ROWS)
 			continue;
 		while (at402_report_next(&item->packet, &report))
 		{

@@ -11,24 +11,28 @@
 #include "datatype/timestamp.h"
 #include "lib/ilist.h"
 #include "nodes/pg_list.h"
+#include "utils/elog.h"
+#include "utils/hsearch.h"
 
 #include "core/at402.h"
 
 #define AT402_SENDER_TEXT 32	/* IMEI as a login line had it, cut to this */
 
 /* What is done with a frame as a whole. */
-typedef enum At402Fate
+typedef enum At402Disposition
 {
-	AT402_FATE_ROWS,			/* reports of a packet become rows */
-	AT402_FATE_DEVICE,			/* login line: what it says of the device is kept */
-	AT402_FATE_TEXT,			/* other text line: kept as a frame */
-	AT402_FATE_QUARANTINE,
-	AT402_FATE_IGNORED,			/* unknown device, and the settings say so */
-	AT402_FATE_REFUSED,			/* nobody knows whose it is, or too many strangers
-								 * at once: not stored, not answered */
-} At402Fate;
+	AT402_TO_ROWS,				/* reports of a packet become rows */
+	AT402_TO_DEVICE,			/* login line: what it says of the device is kept */
+	AT402_TO_FRAME,				/* other text line: kept as a frame */
+	AT402_TO_QUARANTINE,
+	AT402_IGNORED,				/* unknown device, and the settings say so */
+	AT402_REFUSED				/* nobody knows whose it is, too many unknown devices
+								 * at once, or not even quarantine takes it: not
+								 * stored, not answered */
+} At402Disposition;
 
-typedef struct At402Item
+/* A frame that came, with its sender and circumstances.  Never copied. */
+typedef struct At402Input
 {
 	const uint8_t *bytes;
 	size_t		length;
@@ -41,18 +45,57 @@ typedef struct At402Item
 	const char *peer;			/* numeric address; NULL */
 	uint64		ticket;			/* the caller's */
 	const char *rejected;		/* the caller wants it in quarantine, with this
-								 * message; else NULL */
+								 * message and sqlstate; else NULL */
+	const char *sqlstate;
+} At402Input;
 
-	at402_packet packet;		/* where kind is AT402_FRAME_PACKET */
-	char		imei[AT402_SENDER_TEXT];	/* of the sender; "" when unknown or impossible */
-	int			device_id;		/* 0: none */
+/* What is said of a device: by login lines, by packets, or in at402.device. */
+typedef enum At402Fact
+{
+	AT402_MODEL,
+	AT402_FIRMWARE,
+	AT402_HARDWARE,
+	AT402_VIN,
+	AT402_PROTOCOL,
+	AT402_IMSI,
+	AT402_ICCID,
+	AT402_FACTS
+} At402Fact;
+
+/* A device whose frames are in the batch. */
+typedef struct At402Device
+{
+	char		imei[AT402_SENDER_TEXT];	/* key */
+	int			id;				/* 0: not in at402.device */
+	bool		enabled;
+	TimestampTz first_seen;		/* when the first frame of the batch came */
+	const char *known[AT402_FACTS]; /* what at402.device says; NULL: nothing */
+	const char *said[AT402_FACTS];	/* what the batch says; NULL: nothing */
 	bool		has_state;		/* there were reports before: the last one's */
 	TimestampTz state_time;
 	bool		state_ignition;
-	At402Fate	fate;
-	const char *reason;			/* of the quarantine: a word, */
-	char	   *sqlstate;		/* the error, where one was raised; */
-	char	   *message;		/* and a sentence */
+	struct At402Rejection *rejection;	/* why it could not be looked up or stored */
+} At402Device;
+
+/* Why something could not be stored. */
+typedef struct At402Rejection
+{
+	const char *sqlstate;
+	const char *message;
+} At402Rejection;
+
+typedef struct At402Item
+{
+	const At402Input *input;
+	at402_packet packet;		/* where it is a packet */
+	char		imei[AT402_SENDER_TEXT];	/* of the sender; "" when unknown or impossible */
+	At402Device *device;		/* NULL: has none, or needs none */
+	At402Disposition disposition;
+	const char *reason;			/* of quarantine or refusal: a word, */
+	const char *sqlstate;		/* the error, where one was raised; */
+	const char *message;		/* and a sentence */
+	List	   *rejected;		/* of At402Report: those that are kept out, while
+								 * the others become rows */
 	bool		kept;			/* its frame is in at402.frame */
 	int			emitted;		/* last pass over the frames that had it */
 } At402Item;
@@ -71,12 +114,10 @@ typedef struct At402Report
 	bool		late;			/* came after a younger one of its device */
 	bool		time_suspect;	/* its clock is far ahead */
 	bool		ignition;
-	bool		ignition_changed;	/* since the report before; late ones: not known */
+	bool		ignition_changed;	/* since the report before */
 	bool		is_new;			/* not stored before: its rows go into all tables */
 	struct At402Report *repeat; /* the same report in another frame of the batch */
-	bool		quarantined;
-	const char *sqlstate;		/* why */
-	char	   *message;
+	At402Rejection *rejection;	/* why it is kept out; NULL: it is not */
 } At402Report;
 
 /* A tracker came or went. */
@@ -95,6 +136,7 @@ typedef struct At402Batch
 	int			listener;		/* number of the worker; 0: SQL */
 	bool		releasing;		/* the frames are in quarantine already */
 	List	   *items;			/* of At402Item */
+	HTAB	   *devices;		/* of At402Device, by IMEI */
 	List	   *presence;		/* of At402Presence */
 	At402Report **reports;		/* sorted by key, without repeats */
 	int			report_count;
@@ -103,11 +145,17 @@ typedef struct At402Batch
 	int			passes;			/* over the frames, see rows.c */
 	bool		any_late;
 	bool		any_stored_flag;	/* a device sends from its memory: repeats are likely */
+	int			attempts;		/* to store these frames that failed before, in a row */
+	int			passed;			/* reports or devices that could be stored */
+	ErrorData  *undecided;		/* an error that may be the environment's or that of
+								 * what raised it: nothing else has passed yet */
 
 	int			reports_seen;	/* results */
 	int			inserted;
 	int			duplicates;
-	int			quarantined;
+	int			quarantined;	/* reports and whole frames */
+	const char *first_reason;	/* of what is in quarantine */
+	const char *first_message;
 } At402Batch;
 
 /* An empty batch in a memory context of its own below the current one. */
@@ -115,17 +163,22 @@ extern At402Batch *at402_batch_create(void);
 extern void at402_batch_destroy(At402Batch *batch);
 
 /*
- * Adds a frame whose sender and circumstances the caller has filled in, reads
- * it and decides its fate as far as that needs no database.  The bytes must
- * stay until the batch is gone.
+ * Adds a frame, reads it and decides what becomes of it as far as that needs no
+ * database.  The input must stay until the batch is gone.
  */
-extern At402Item *at402_batch_add(At402Batch *batch, const At402Item *item);
+extern At402Item *at402_batch_add(At402Batch *batch, const At402Input *input);
+
+/* The frame goes to quarantine, for a reason in a word and in a sentence. */
+extern void at402_quarantine(At402Item *item, const char *reason, const char *message);
+
+/* Is another batch being stored, for whose rows a trigger is storing this one? */
+extern bool at402_batch_is_nested(void);
 
 /* The batch with this handle; ERROR when there is none. */
 extern At402Batch *at402_batch_find(int64 handle);
 
 /*
- * Sorts the reports of all items whose fate is rows, takes repeats out, and
+ * Sorts the reports of all items that become rows, takes repeats out, and
  * sees what is late and where the ignition changed.  The items must have their
  * devices.
  */

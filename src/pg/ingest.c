@@ -28,18 +28,18 @@ PG_FUNCTION_INFO_V1(at402_release);
 
 /* A login line names the sender of what follows it. */
 static void
-follow_login(At402Item *item, at402_span frame)
+follow_login(At402Input *input, at402_span frame)
 {
 	at402_login login;
 	size_t		length;
 
 	at402_login_parse(frame.bytes, frame.length, &login);
-	length = Min(login.imei.length, sizeof(item->login_imei) - 1);
+	length = Min(login.imei.length, sizeof(input->login_imei) - 1);
 	if (length > 0)
-		memcpy(item->login_imei, login.imei.bytes, length);
-	item->login_imei[length] = '\0';
-	item->protocol = login.protocol.length > 0 ? (char) login.protocol.bytes[0] : 0;
-	item->logged_in = true;
+		memcpy(input->login_imei, login.imei.bytes, length);
+	input->login_imei[length] = '\0';
+	input->protocol = login.protocol.length > 0 ? (char) login.protocol.bytes[0] : 0;
+	input->logged_in = true;
 }
 
 static void
@@ -56,7 +56,8 @@ device_protocol(Datum imei)
 	char		letter = 0;
 
 	SPI_connect();
-	if (SPI_execute_with_args("SELECT protocol FROM at402.device WHERE imei = $1", 1,
+	if (SPI_execute_with_args("SELECT protocol FROM at402.device "
+							  "WHERE imei OPERATOR(pg_catalog.=) $1", 1,
 							  (Oid[]) {TEXTOID}, &imei, NULL, true, 1) == SPI_OK_SELECT &&
 		SPI_processed == 1)
 	{
@@ -80,7 +81,8 @@ at402_ingest(PG_FUNCTION_ARGS)
 {
 	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
 	At402Batch *batch;
-	At402Item	item = {0};
+	At402Input	sender = {0};
+	At402Input *inputs;
 	ArrayType  *array;
 	Datum	   *elements;
 	bool	   *nulls;
@@ -101,20 +103,21 @@ at402_ingest(PG_FUNCTION_ARGS)
 
 		if (!at402_imei_valid((uint8_t *) imei, strlen(imei)))
 			raise_bad_argument("imei", imei, "An IMEI has 15 digits, the last a Luhn check digit.");
-		strlcpy(item.login_imei, imei, sizeof(item.login_imei));
-		item.protocol = device_protocol(PG_GETARG_DATUM(1));
-		item.logged_in = true;
+		strlcpy(sender.login_imei, imei, sizeof(sender.login_imei));
+		sender.protocol = device_protocol(PG_GETARG_DATUM(1));
+		sender.logged_in = true;
 	}
-	item.received_at = PG_ARGISNULL(2) ? GetCurrentTransactionStartTimestamp()
-									   : PG_GETARG_TIMESTAMPTZ(2);
-	if (TIMESTAMP_NOT_FINITE(item.received_at))
+	sender.received_at = PG_ARGISNULL(2) ? GetCurrentTransactionStartTimestamp()
+										 : PG_GETARG_TIMESTAMPTZ(2);
+	if (TIMESTAMP_NOT_FINITE(sender.received_at))
 		raise_bad_argument("received_at", "infinity", "Give the time of reception.");
-	item.peer = PG_ARGISNULL(3) ? NULL
-								: DatumGetCString(DirectFunctionCall1(inet_out,
-																	  PG_GETARG_DATUM(3)));
-	item.transport = PG_ARGISNULL(4) ? "sql" : text_to_cstring(PG_GETARG_TEXT_PP(4));
+	sender.peer = PG_ARGISNULL(3) ? NULL
+								  : DatumGetCString(DirectFunctionCall1(inet_out,
+																		PG_GETARG_DATUM(3)));
+	sender.transport = PG_ARGISNULL(4) ? "sql" : text_to_cstring(PG_GETARG_TEXT_PP(4));
 
 	batch = at402_batch_create();
+	inputs = MemoryContextAllocHuge(batch->context, sizeof(At402Input) * Max(count, 1));
 	for (int i = 0; i < count; i++)
 	{
 		at402_span	frame;
@@ -124,22 +127,21 @@ at402_ingest(PG_FUNCTION_ARGS)
 			continue;
 		frame = at402_frame_bytes(DatumGetAt402FramePP(elements[i]));
 		at402_frame_scan(frame.bytes, frame.length, &scan);
-		item.bytes = frame.bytes;
-		item.length = frame.length;
-		item.kind = scan.kind;
+		sender.bytes = frame.bytes;
+		sender.length = frame.length;
+		sender.kind = scan.kind;
 		if (scan.kind == AT402_FRAME_LOGIN)
-			follow_login(&item, frame);
-		at402_batch_add(batch, &item);
+			follow_login(&sender, frame);
+		inputs[i] = sender;
+		at402_batch_add(batch, &inputs[i]);
 	}
 	foreach(lc, batch->items)
 	{
-		At402Item  *added = lfirst(lc);
+		At402Item  *item = lfirst(lc);
 
-		if (added->fate == AT402_FATE_REFUSED)
-		{
-			added->fate = AT402_FATE_QUARANTINE;
-			added->message = "packet without IMEI, and no login line came before it";
-		}
+		if (item->disposition == AT402_REFUSED)
+			at402_quarantine(item, item->reason,
+							 "packet without IMEI, and no login line came before it");
 	}
 	at402_store_batch(batch);
 
@@ -154,13 +156,6 @@ at402_ingest(PG_FUNCTION_ARGS)
 
 /* ---- release ---- */
 
-/* A quarantined frame: one row for the whole, or one for each report kept out. */
-typedef struct Quarantined
-{
-	At402Item  *item;
-	Datum		ids;			/* bigint[] */
-} Quarantined;
-
 static char *
 text_column(HeapTuple row, TupleDesc desc, int column)
 {
@@ -172,37 +167,38 @@ text_column(HeapTuple row, TupleDesc desc, int column)
 static At402Item *
 add_quarantined(At402Batch *batch, HeapTuple row, TupleDesc desc)
 {
-	At402Item	item = {0};
+	At402Input *input = palloc0(sizeof(At402Input));
 	at402_frame scan;
 	at402_span	bytes;
 	bool		null;
 
-	item.received_at = DatumGetTimestampTz(SPI_getbinval(row, desc, 2, &null));
-	item.logged_in = DatumGetBool(SPI_getbinval(row, desc, 3, &null));
-	if (item.logged_in)
-		strlcpy(item.login_imei, text_column(row, desc, 4), sizeof(item.login_imei));
-	item.protocol = text_column(row, desc, 5)[0];
-	item.transport = text_column(row, desc, 6);
-	item.peer = SPI_getvalue(row, desc, 7);
+	input->received_at = DatumGetTimestampTz(SPI_getbinval(row, desc, 2, &null));
+	input->logged_in = DatumGetBool(SPI_getbinval(row, desc, 3, &null));
+	if (input->logged_in)
+		strlcpy(input->login_imei, text_column(row, desc, 4), sizeof(input->login_imei));
+	input->protocol = text_column(row, desc, 5)[0];
+	input->transport = text_column(row, desc, 6);
+	input->peer = SPI_getvalue(row, desc, 7);
 	bytes = at402_frame_bytes(DatumGetAt402FramePP(SPI_getbinval(row, desc, 8, &null)));
 	if (at402_frame_scan(bytes.bytes, bytes.length, &scan) != AT402_OK)
 		return NULL;			/* a row that somebody else put there */
-	item.bytes = bytes.bytes;
-	item.length = bytes.length;
-	item.kind = scan.kind;
-	return at402_batch_add(batch, &item);
+	input->bytes = bytes.bytes;
+	input->length = bytes.length;
+	input->kind = scan.kind;
+	return at402_batch_add(batch, input);
 }
 
+/* Is nothing of the frame kept out any more, nor of one that repeats it? */
 static bool
 was_stored(const At402Batch *batch, const At402Item *item)
 {
 	for (int i = 0; i < batch->report_count; i++)
-		if (batch->reports[i]->quarantined)
+		if (batch->reports[i]->rejection != NULL)
 			for (const At402Report *r = batch->reports[i]; r != NULL; r = r->repeat)
 				if (r->item == item)
 					return false;
-	return item->fate == AT402_FATE_ROWS || item->fate == AT402_FATE_DEVICE ||
-		item->fate == AT402_FATE_TEXT;
+	return item->disposition == AT402_TO_ROWS || item->disposition == AT402_TO_DEVICE ||
+		item->disposition == AT402_TO_FRAME;
 }
 
 /*
@@ -214,24 +210,26 @@ release_rows(SPITupleTable *rows, uint64 count)
 {
 	At402Batch *batch = at402_batch_create();
 	MemoryContext caller = MemoryContextSwitchTo(batch->context);
-	Quarantined *frames = palloc(sizeof(Quarantined) * count);
+	At402Item **items = palloc(sizeof(At402Item *) * count);
 	int			released = 0;
-	bool		null;
 
 	batch->releasing = true;
 	for (uint64 i = 0; i < count; i++)
-	{
-		frames[i].item = add_quarantined(batch, rows->vals[i], rows->tupdesc);
-		frames[i].ids = SPI_getbinval(rows->vals[i], rows->tupdesc, 1, &null);
-	}
+		items[i] = add_quarantined(batch, rows->vals[i], rows->tupdesc);
 	MemoryContextSwitchTo(caller);
 	at402_store_batch(batch);
 	for (uint64 i = 0; i < count; i++)
 	{
-		if (frames[i].item == NULL || !was_stored(batch, frames[i].item))
+		bool		null;
+		Datum		key[2];
+
+		if (items[i] == NULL || !was_stored(batch, items[i]))
 			continue;
-		SPI_execute_with_args("DELETE FROM at402.quarantine WHERE id = ANY ($1)", 1,
-							  (Oid[]) {INT8ARRAYOID}, &frames[i].ids, NULL, false, 0);
+		key[0] = SPI_getbinval(rows->vals[i], rows->tupdesc, 1, &null);
+		key[1] = SPI_getbinval(rows->vals[i], rows->tupdesc, 2, &null);
+		SPI_execute_with_args("DELETE FROM at402.quarantine WHERE id OPERATOR(pg_catalog.=) $1 "
+							  "AND received_at OPERATOR(pg_catalog.=) $2", 2,
+							  (Oid[]) {INT8OID, TIMESTAMPTZOID}, key, NULL, false, 0);
 		released++;
 	}
 	at402_batch_destroy(batch);
@@ -264,11 +262,11 @@ at402_release(PG_FUNCTION_ARGS)
 	}
 	SPI_connect();
 	cursor = SPI_cursor_open_with_args(NULL,
-		"SELECT array_agg(id), received_at, logged_in, imei, protocol, transport, host(peer), "
-		"  bytes FROM at402.quarantine "
-		"WHERE received_at >= $1 AND received_at < $2 "
-		"  AND ($3 IS NULL OR imei = $3) AND ($4 IS NULL OR reason = $4) "
-		"GROUP BY received_at, logged_in, imei, protocol, transport, peer, bytes ORDER BY min(id)",
+		"SELECT id, received_at, logged_in, imei, protocol, transport, pg_catalog.host(peer), bytes "
+		"FROM at402.quarantine WHERE received_at OPERATOR(pg_catalog.>=) $1 "
+		"  AND received_at OPERATOR(pg_catalog.<) $2 "
+		"  AND ($3 IS NULL OR imei OPERATOR(pg_catalog.=) $3) "
+		"  AND ($4 IS NULL OR reason OPERATOR(pg_catalog.=) $4) ORDER BY id",
 		4, types, args, nulls, false, 0);
 	for (;;)
 	{

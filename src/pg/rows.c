@@ -1,13 +1,13 @@
 /*
- * rows.c - a batch as rows, one set-returning function for each table
+ * rows.c - a batch as rows: at402_batch_rows(batch, table)
  *
- * Storing is done by plain INSERT ... SELECT ... FROM at402_batch_<rows>(handle),
- * so that privileges, row security, triggers, partitions and other extensions
- * work as for anybody's INSERT.  The functions read the batch of this backend
- * that the handle names, and only the slice of it that is being stored.
+ * Storing is done by plain INSERT ... SELECT ... FROM at402_batch_rows(...), so
+ * that privileges, row security, triggers, partitions and other extensions work
+ * as for anybody's INSERT.  The function reads the batch of this backend that
+ * the handle names, and only the slice of it that is being stored.
  *
  * Which field goes into which column is not written down here: a field goes
- * where the function's result has a column of its name (or of the column that
+ * where the caller asks for a column of its name (or of the column that
  * protocol.def gives), and what finds none goes into the column data.  Special
  * are the digital lines and the reason flags: their rows are bits of a mask.
  */
@@ -43,6 +43,7 @@ typedef struct Emitter
 
 	const At402Report *report;
 	int			n;				/* next row of this report */
+	const bool *wanted;			/* columns that fields may go to; NULL: all */
 
 	/* columns by field or by literal name, found once */
 	struct
@@ -96,15 +97,15 @@ set(Emitter *e, int column, Datum value)
 	e->nulls[column] = false;
 }
 
-/* name must be a literal: its address is remembered. */
+/* name must be a literal: its address is remembered.  Nothing is done where the
+ * table, of an older version perhaps, does not have the column. */
 static void
 set_named(Emitter *e, const char *name, Datum value)
 {
 	int			column = find_column(e, name, name);
 
-	if (column == NO_COLUMN)
-		elog(ERROR, "row function has no column \"%s\"", name);
-	set(e, column, value);
+	if (column != NO_COLUMN)
+		set(e, column, value);
 }
 
 static void
@@ -183,7 +184,7 @@ begin_row(Emitter *e)
 	const At402Report *r = e->report;
 
 	clear_row(e);
-	set(e, 0, Int32GetDatum(r->item->device_id));
+	set(e, 0, Int32GetDatum(r->item->device->id));
 	set(e, 1, TimestampTzGetDatum(r->time));
 	set(e, 2, Int16GetDatum(r->report.seq));
 	set(e, 3, Int32GetDatum(r->content_hash));
@@ -228,6 +229,12 @@ put_value(Emitter *e, const at402_field_def *field, const at402_value *value)
 
 	if (value->kind == AT402_V_NULL || field->column[0] == '-')
 		return;
+	if (strcmp(field->column, "inputs_outputs") == 0)
+	{
+		set_named(e, "inputs", Int32GetDatum((int32) (value->raw & 0xFF)));
+		set_named(e, "outputs", Int32GetDatum((int32) (value->raw >> 8)));
+		return;
+	}
 	column = field_column(e, field);
 	if (column == NO_COLUMN)
 	{
@@ -245,7 +252,8 @@ put_value(Emitter *e, const at402_field_def *field, const at402_value *value)
 			e->texts = lappend(e->texts, at402_value_cstring(field, value));
 		e->texts_column = column;
 	}
-	else if (e->nulls[column])	/* the first module that has it: gnss before gnss_extended */
+	else if (e->nulls[column] && (e->wanted == NULL || e->wanted[column]))
+		/* the first module that has it: gnss before gnss_extended */
 		set(e, column, to_datum(type, field, value));
 }
 
@@ -330,15 +338,21 @@ is_valid(const At402Report *r)
 	return !(r->report.status >> AT402_STATUS_GNSS_INVALID & 1);
 }
 
-/* Longitude and latitude, unless they are no place on earth: out of range, or
- * the 0,0 of a receiver that has not had a fix yet. */
+/* A place on earth: not out of range, nor the 0,0 of a receiver that has not had
+ * a fix yet. */
+static bool
+has_place(const At402Report *r)
+{
+	return r->has_point && fabs(r->latitude) <= 90 && fabs(r->longitude) <= 180 &&
+		(is_valid(r) || r->latitude != 0 || r->longitude != 0);
+}
+
 static void
 set_point(Emitter *e)
 {
 	const At402Report *r = e->report;
 
-	if (r->has_point && fabs(r->latitude) <= 90 && fabs(r->longitude) <= 180 &&
-		(is_valid(r) || r->latitude != 0 || r->longitude != 0))
+	if (has_place(r))
 	{
 		set_named(e, "longitude", Float8GetDatum(r->longitude));
 		set_named(e, "latitude", Float8GetDatum(r->latitude));
@@ -355,11 +369,13 @@ telling_reasons(const At402Report *r)
 	return r->report.reasons & (at402_routine_events ? ~UINT64CONST(0) : ~routine);
 }
 
-static int
-count_events(const At402Report *r)
+static void
+visit_digitals(void *context, at402_event event, const at402_field_def *field,
+			   const at402_value *value)
 {
-	return pg_popcount((const char *) &(uint64) {telling_reasons(r)}, sizeof(uint64)) +
-		r->ignition_changed;
+	uint32	   *masks = context;
+
+	masks[strcmp(field->name, "changes_mask") == 0] = (uint32) value->raw;
 }
 
 static void
@@ -372,10 +388,8 @@ emit_position(Emitter *e)
 	set_named(e, "reasons", Int64GetDatum((int64) r->report.reasons));
 	set_named(e, "status", Int64GetDatum(r->report.status));
 	set_named(e, "ignition", BoolGetDatum(r->ignition));
-	set_named(e, "received_at", TimestampTzGetDatum(r->item->received_at));
+	set_named(e, "received_at", TimestampTzGetDatum(r->item->input->received_at));
 	set_named(e, "time_suspect", BoolGetDatum(r->time_suspect));
-	set_named(e, "late", BoolGetDatum(r->late));
-	set_named(e, "events", Int16GetDatum((int16) count_events(r)));
 	if (r->has_point)
 		set_named(e, "gnss_valid", BoolGetDatum(is_valid(r)));
 	set_point(e);
@@ -458,15 +472,6 @@ emit_events(Emitter *e)
 	}
 }
 
-static void
-visit_digitals(void *context, at402_event event, const at402_field_def *field,
-			   const at402_value *value)
-{
-	uint32	   *masks = context;
-
-	masks[strcmp(field->name, "changes_mask") == 0] = (uint32) value->raw;
-}
-
 /* A row for each digital line that changed: bits 0-7 inputs, 8-15 outputs. */
 static void
 emit_lines(Emitter *e, const at402_module *module)
@@ -510,6 +515,15 @@ visit_probe(void *context, at402_event event, const at402_field_def *field,
 	end_numbered_row(e);
 }
 
+/* The lowest bit of an alcohol test's status: passed. */
+static void
+visit_test(void *context, at402_event event, const at402_field_def *field,
+		   const at402_value *value)
+{
+	if (strcmp(field->name, "status_mask") == 0)
+		set_named(context, "state", BoolGetDatum(value->raw & 1));
+}
+
 static void
 emit_io(Emitter *e)
 {
@@ -529,6 +543,8 @@ emit_io(Emitter *e)
 			begin_row(e);
 			set_named_text(e, "kind", module.def->kind);
 			visit_module(e, &module);
+			if (strcmp(module.def->kind, "alcohol_test") == 0)
+				at402_module_visit(&module, visit_test, e);
 			end_numbered_row(e);
 		}
 	}
@@ -590,45 +606,191 @@ emit_rest(Emitter *e)
 	}
 }
 
-/* What a report tells of the device itself (SIM). */
+/* ---- the state of a device: one row of all its reports in the slice ---- */
+
 static void
-emit_device(Emitter *e)
+visit_odometer(void *context, at402_event event, const at402_field_def *field,
+			   const at402_value *value)
+{
+	Emitter    *e = context;
+	int			column = find_column(e, "lifetime_odometer_km", "lifetime_odometer_km");
+
+	if (column != NO_COLUMN && e->nulls[column] && event == AT402_E_VALUE &&
+		value->kind != AT402_V_NULL && strcmp(field->name, "lifetime_odometer_km") == 0)
+		set(e, column, to_datum(TupleDescAttr(e->desc, column)->atttypid, field, value));
+}
+
+/* The values of a report, into these columns. */
+static void
+set_state(Emitter *e, const At402Report *r, const bool *wanted)
 {
 	at402_module module = {0};
 
-	begin_row(e);
-	while (at402_module_next(&e->report->report, &module))
-		if (!module.raw && module.def->home & AT402_HOME_DEVICE)
+	e->wanted = wanted;
+	while (at402_module_next(&r->report, &module))
+		if (!module.raw && module.def->home & AT402_HOME_POSITION)
 			visit_module(e, &module);
+	e->wanted = NULL;
+}
+
+static bool
+is_fix(const At402Report *r)
+{
+	return is_valid(r) && has_place(r);
+}
+
+/*
+ * last is the last of count reports of one device, which lie before it.  A clock
+ * far ahead would make all later reports late: it does not count.
+ */
+static void
+emit_state(Emitter *e, At402Report **reports, int count, const bool *of_last,
+		   const bool *of_fix)
+{
+	const At402Report *last = NULL;
+	const At402Report *fix = NULL;
+	const At402Report *first = NULL;
+	TimestampTz received_at = 0;
+
+	clear_row(e);
+	for (int i = count - 1; i >= 0; i--)
+	{
+		const At402Report *r = reports[i];
+		at402_module module = {0};
+
+		if (r->time_suspect || !r->is_new)
+			continue;
+		first = r;
+		if (last == NULL)
+			last = r;
+		if (fix == NULL && is_fix(r))
+			fix = r;
+		received_at = Max(received_at, r->item->input->received_at);
+		/* it only grows: the youngest that tells of it */
+		while (at402_module_next(&r->report, &module))
+			if (!module.raw && module.def->home & AT402_HOME_POSITION)
+				at402_module_visit(&module, visit_odometer, e);
+	}
+	if (last == NULL)
+		return;
+	set(e, 0, Int32GetDatum(last->item->device->id));
+	set_named(e, "time", TimestampTzGetDatum(last->time));
+	set_named(e, "seq", Int16GetDatum(last->report.seq));
+	set_named(e, "content_hash", Int32GetDatum(last->content_hash));
+	set_named(e, "received_at", TimestampTzGetDatum(last->item->input->received_at));
+	set_named(e, "reasons", Int64GetDatum((int64) last->report.reasons));
+	set_named(e, "status", Int64GetDatum(last->report.status));
+	set_named(e, "ignition", BoolGetDatum(last->ignition));
+	set_named(e, "last_seen", TimestampTzGetDatum(received_at));
+	set_named(e, "dirty_since", TimestampTzGetDatum(first->time));
+	set_state(e, last, of_last);
+	if (fix != NULL)
+	{
+		e->report = fix;
+		set_named(e, "position_time", TimestampTzGetDatum(fix->time));
+		set_named(e, "position_seq", Int16GetDatum(fix->report.seq));
+		set_point(e);
+		set_state(e, fix, of_fix);
+	}
 	end_row(e);
 }
 
-/* ---- the functions ---- */
+/* ---- rows of whole frames ---- */
 
-static Emitter *
-create_emitter(FunctionCallInfo fcinfo)
+static void
+set_letter(Emitter *e, char letter)
 {
-	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
-	Emitter    *e = palloc0(sizeof(Emitter));
-
-	InitMaterializedSRF(fcinfo, 0);
-	e->batch = at402_batch_find(PG_GETARG_INT64(0));
-	e->store = rsinfo->setResult;
-	e->desc = rsinfo->setDesc;
-	e->values = palloc0(e->desc->natts * sizeof(Datum));
-	e->nulls = palloc(e->desc->natts * sizeof(bool));
-	e->data_column = find_column(e, "data", "data");
-	e->row_context = AllocSetContextCreate(CurrentMemoryContext, "at402 rows",
-										   ALLOCSET_DEFAULT_SIZES);
-	return e;
+	set_named_text(e, "protocol", (char[]) {letter, '\0'});
 }
+
+static void
+set_item(Emitter *e, const At402Item *item)
+{
+	const At402Input *input = item->input;
+
+	clear_row(e);
+	set_named(e, "received_at", TimestampTzGetDatum(input->received_at));
+	set_named_text(e, "transport", input->transport);
+	if (input->peer != NULL && input->peer[0] != '\0')
+		set_named(e, "peer", DirectFunctionCall1(inet_in, CStringGetDatum(input->peer)));
+}
+
+static void
+emit_frame(Emitter *e, const At402Item *item)
+{
+	set_item(e, item);
+	if (item->device != NULL)
+		set_named(e, "device_id", Int32GetDatum(item->device->id));
+	if (item->input->kind == AT402_FRAME_PACKET)
+		set_letter(e, item->packet.variant->name);
+	set_named(e, "frame", PointerGetDatum(at402_frame_make(item->input->bytes,
+														   item->input->length)));
+	end_row(e);
+}
+
+static int
+compare_numbers(const ListCell *a, const ListCell *b)
+{
+	return (int) ((At402Report *) lfirst(a))->report.number -
+		(int) ((At402Report *) lfirst(b))->report.number;
+}
+
+/* The numbers of these reports in their packet. */
+static Datum
+numbers_of(List *reports)
+{
+	Datum	   *numbers = palloc(sizeof(Datum) * list_length(reports));
+	int			n = 0;
+	ListCell   *lc;
+
+	foreach(lc, reports)
+		numbers[n++] = Int16GetDatum((int16) ((At402Report *) lfirst(lc))->report.number);
+	return PointerGetDatum(construct_array(numbers, n, INT2OID, sizeof(int16), true,
+										   TYPALIGN_SHORT));
+}
+
+/* All of a frame, or those reports of it that were rejected. */
+static void
+emit_quarantined(Emitter *e, At402Item *item)
+{
+	const At402Input *input = item->input;
+
+	set_item(e, item);
+	/* as sent, also where it is impossible */
+	set_named_text(e, "imei", item->imei[0] ? item->imei
+				   : item->packet.has_imei ? item->packet.imei : input->login_imei);
+	set_named(e, "logged_in", BoolGetDatum(input->logged_in));
+	if (input->protocol != 0)
+		set_letter(e, input->protocol);
+	set_named(e, "bytes", PointerGetDatum(at402_frame_make(input->bytes, input->length)));
+	if (item->disposition == AT402_TO_QUARANTINE)
+	{
+		set_named_text(e, "reason", item->reason);
+		set_named_text(e, "sqlstate", item->sqlstate);
+		set_named_text(e, "message", item->message);
+	}
+	else
+	{
+		const At402Report *first;
+
+		list_sort(item->rejected, compare_numbers);
+		first = linitial(item->rejected);
+		set_named_text(e, "reason", "rejected");
+		set_named_text(e, "sqlstate", first->rejection->sqlstate);
+		set_named_text(e, "message", first->rejection->message);
+		set_named(e, "report_no", Int32GetDatum((int32) first->report.number));
+		set_named(e, "report_nos", numbers_of(item->rejected));
+	}
+	end_row(e);
+}
+
+/* ---- the function ---- */
 
 /* Calls emit for each new report of the slice that has modules with this home;
  * home 0: for each. */
-static Datum
-emit_reports(FunctionCallInfo fcinfo, uint32 home, void (*emit) (Emitter *e))
+static void
+emit_reports(Emitter *e, uint32 home, void (*emit) (Emitter *e))
 {
-	Emitter    *e = create_emitter(fcinfo);
 	MemoryContext caller = MemoryContextSwitchTo(e->row_context);
 
 	for (int i = e->batch->first; i < e->batch->last; i++)
@@ -641,7 +803,6 @@ emit_reports(FunctionCallInfo fcinfo, uint32 home, void (*emit) (Emitter *e))
 		MemoryContextReset(e->row_context);
 	}
 	MemoryContextSwitchTo(caller);
-	return (Datum) 0;
 }
 
 static void
@@ -668,130 +829,46 @@ emit_ble(Emitter *e)
 	emit_items(e, AT402_HOME_BLE);
 }
 
-#define ROWS_FUNCTION(name, home, emit)                                                            \
-	PG_FUNCTION_INFO_V1(name);                                                                     \
-	Datum name(PG_FUNCTION_ARGS)                                                                   \
-	{                                                                                              \
-		return emit_reports(fcinfo, home, emit);                                                   \
-	}
-
-ROWS_FUNCTION(at402_batch_position, 0, emit_position)
-ROWS_FUNCTION(at402_batch_event, 0, emit_events)
-ROWS_FUNCTION(at402_batch_io, AT402_HOME_IO, emit_io)
-ROWS_FUNCTION(at402_batch_motion, AT402_HOME_MOTION, emit_motion)
-ROWS_FUNCTION(at402_batch_can, AT402_HOME_CAN, emit_can)
-ROWS_FUNCTION(at402_batch_can_frame, AT402_HOME_CAN_FRAME, emit_can_frames)
-ROWS_FUNCTION(at402_batch_ble, AT402_HOME_BLE, emit_ble)
-ROWS_FUNCTION(at402_batch_module, AT402_HOME_MODULE | AT402_HOME_EVENT, emit_rest)
-ROWS_FUNCTION(at402_batch_device, AT402_HOME_DEVICE, emit_device)
-
-/* ---- rows of whole frames ---- */
-
-PG_FUNCTION_INFO_V1(at402_batch_sender);
-PG_FUNCTION_INFO_V1(at402_batch_frame);
-PG_FUNCTION_INFO_V1(at402_batch_quarantine);
-PG_FUNCTION_INFO_V1(at402_batch_presence);
-
+/* A row a device: reports are sorted by device, and by time within it. */
 static void
-set_login_text(Emitter *e, const char *name, at402_span span)
+emit_states(Emitter *e)
 {
-	if (span.length > 0)
-		set_named(e, name, CStringGetTextDatum(at402_text_cstring(span)));
-}
+	static const char *const of_fix[] = {"speed_kmh", "heading_deg", "altitude_m"};
+	MemoryContext caller = CurrentMemoryContext;
+	const At402Batch *batch = e->batch;
+	bool	   *from_last = palloc(e->desc->natts);
+	bool	   *from_fix = palloc0(e->desc->natts);
+	int			first = batch->first;
 
-static void
-set_letter(Emitter *e, char letter)
-{
-	set_named_text(e, "protocol", (char[]) {letter, '\0'});
-}
-
-/* Who sent it, and what a login line says of the device. */
-static void
-emit_sender(Emitter *e, const At402Item *item)
-{
-	at402_login login;
-
-	if (item->imei[0] == '\0' ||
-		(item->fate != AT402_FATE_ROWS && item->fate != AT402_FATE_DEVICE &&
-		 item->fate != AT402_FATE_TEXT))
-		return;
-	clear_row(e);
-	set_named_text(e, "imei", item->imei);
-	set_named(e, "received_at", TimestampTzGetDatum(item->received_at));
-	set_named(e, "login", BoolGetDatum(item->kind == AT402_FRAME_LOGIN));
-	if (item->kind == AT402_FRAME_LOGIN)
+	memset(from_last, true, e->desc->natts);
+	for (int i = 0; i < lengthof(of_fix); i++)
 	{
-		at402_login_parse(item->bytes, item->length, &login);
-		set_login_text(e, "model", login.model);
-		set_login_text(e, "firmware", login.firmware);
-		set_login_text(e, "hardware", login.hardware);
-		set_login_text(e, "vin", login.vin);
-		set_login_text(e, "protocol", login.protocol);
+		int			column = find_column(e, of_fix[i], of_fix[i]);
+
+		if (column == NO_COLUMN)
+			continue;
+		from_last[column] = false;
+		from_fix[column] = true;
 	}
-	else if (item->kind == AT402_FRAME_PACKET && !item->logged_in)
-		set_letter(e, (char) item->bytes[0]);
-	end_row(e);
-}
-
-static void
-set_item(Emitter *e, const At402Item *item)
-{
-	clear_row(e);
-	set_named(e, "received_at", TimestampTzGetDatum(item->received_at));
-	set_named_text(e, "transport", item->transport);
-	set_named_text(e, "peer", item->peer);
-}
-
-static void
-emit_frame(Emitter *e, const At402Item *item)
-{
-	set_item(e, item);
-	if (item->device_id != 0)
-		set_named(e, "device_id", Int32GetDatum(item->device_id));
-	if (item->kind == AT402_FRAME_PACKET)
-		set_letter(e, item->packet.variant->name);
-	set_named(e, "frame", PointerGetDatum(at402_frame_make(item->bytes, item->length)));
-	end_row(e);
-}
-
-static void
-emit_quarantined(Emitter *e, const At402Item *item, const At402Report *r)
-{
-	set_item(e, item);
-	/* as sent, also where it is impossible */
-	set_named_text(e, "imei", item->imei[0] ? item->imei
-				   : item->packet.has_imei ? item->packet.imei : item->login_imei);
-	set_named(e, "logged_in", BoolGetDatum(item->logged_in));
-	if (item->protocol != 0)
-		set_letter(e, item->protocol);
-	set_named(e, "bytes", PointerGetDatum(at402_frame_make(item->bytes, item->length)));
-	set_named_text(e, "reason", r ? "rejected" : item->reason);
-	set_named_text(e, "sqlstate", r ? r->sqlstate : item->sqlstate);
-	set_named_text(e, "message", r ? r->message : item->message);
-	if (r != NULL)
-		set_named(e, "report_no", Int32GetDatum((int32) r->report.number));
-	end_row(e);
-}
-
-Datum
-at402_batch_sender(PG_FUNCTION_ARGS)
-{
-	Emitter    *e = create_emitter(fcinfo);
-	ListCell   *lc;
-
-	foreach(lc, e->batch->items)
-		emit_sender(e, lfirst(lc));
-	return (Datum) 0;
+	MemoryContextSwitchTo(e->row_context);
+	for (int i = batch->first; i < batch->last; i++)
+		if (i + 1 == batch->last ||
+			batch->reports[i + 1]->item->device != batch->reports[i]->item->device)
+		{
+			emit_state(e, batch->reports + first, i + 1 - first, from_last, from_fix);
+			MemoryContextReset(e->row_context);
+			first = i + 1;
+		}
+	MemoryContextSwitchTo(caller);
 }
 
 /*
  * Packets with a new report in the slice whose frames are not there yet.  Where
  * there is no slice: text lines.
  */
-Datum
-at402_batch_frame(PG_FUNCTION_ARGS)
+static void
+emit_frames(Emitter *e)
 {
-	Emitter    *e = create_emitter(fcinfo);
 	At402Batch *batch = e->batch;
 	int			pass = ++batch->passes;
 	ListCell   *lc;
@@ -809,34 +886,27 @@ at402_batch_frame(PG_FUNCTION_ARGS)
 	}
 	if (batch->first == batch->last)
 		foreach(lc, batch->items)
-			if (((At402Item *) lfirst(lc))->fate == AT402_FATE_TEXT)
+			if (((At402Item *) lfirst(lc))->disposition == AT402_TO_FRAME)
 				emit_frame(e, lfirst(lc));
-	return (Datum) 0;
 }
 
-Datum
-at402_batch_quarantine(PG_FUNCTION_ARGS)
+static void
+emit_quarantine(Emitter *e)
 {
-	Emitter    *e = create_emitter(fcinfo);
 	ListCell   *lc;
 
 	foreach(lc, e->batch->items)
 	{
-		const At402Item *item = lfirst(lc);
+		At402Item  *item = lfirst(lc);
 
-		if (item->fate == AT402_FATE_QUARANTINE)
-			emit_quarantined(e, item, NULL);
+		if (item->disposition == AT402_TO_QUARANTINE || item->rejected != NIL)
+			emit_quarantined(e, item);
 	}
-	for (int i = 0; i < e->batch->report_count; i++)
-		if (e->batch->reports[i]->quarantined)
-			emit_quarantined(e, e->batch->reports[i]->item, e->batch->reports[i]);
-	return (Datum) 0;
 }
 
-Datum
-at402_batch_presence(PG_FUNCTION_ARGS)
+static void
+emit_presence(Emitter *e)
 {
-	Emitter    *e = create_emitter(fcinfo);
 	ListCell   *lc;
 
 	foreach(lc, e->batch->presence)
@@ -849,5 +919,60 @@ at402_batch_presence(PG_FUNCTION_ARGS)
 		set_named(e, "at", TimestampTzGetDatum(p->at));
 		end_row(e);
 	}
+}
+
+static const struct
+{
+	const char *name;
+	uint32		home;			/* of the reports that emit is called for; 0: all */
+	void		(*emit) (Emitter *e);
+	void		(*emit_all) (Emitter *e);	/* or one call for the batch */
+}			tables[] = {
+	{"position", 0, emit_position, NULL},
+	{"event", 0, emit_events, NULL},
+	{"io", AT402_HOME_IO, emit_io, NULL},
+	{"motion", AT402_HOME_MOTION, emit_motion, NULL},
+	{"can", AT402_HOME_CAN, emit_can, NULL},
+	{"can_frame", AT402_HOME_CAN_FRAME, emit_can_frames, NULL},
+	{"ble", AT402_HOME_BLE, emit_ble, NULL},
+	{"module", AT402_HOME_MODULE | AT402_HOME_EVENT, emit_rest, NULL},
+	{"device_state", 0, NULL, emit_states},
+	{"frame", 0, NULL, emit_frames},
+	{"quarantine", 0, NULL, emit_quarantine},
+	{"presence", 0, NULL, emit_presence},
+};
+
+PG_FUNCTION_INFO_V1(at402_batch_rows);
+
+/*
+ * at402_batch_rows(batch, table) -> SETOF record, with the columns that the
+ * caller asks for.  22023: no such batch, or table.
+ */
+Datum
+at402_batch_rows(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
+	char	   *table = text_to_cstring(PG_GETARG_TEXT_PP(1));
+	Emitter    *e = palloc0(sizeof(Emitter));
+	int			i = 0;
+
+	while (i < lengthof(tables) && strcmp(tables[i].name, table) != 0)
+		i++;
+	if (i == lengthof(tables))
+		ereport(ERROR, errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				errmsg("a batch has no rows for table \"%s\"", table));
+	InitMaterializedSRF(fcinfo, MAT_SRF_USE_EXPECTED_DESC);
+	e->batch = at402_batch_find(PG_GETARG_INT64(0));
+	e->store = rsinfo->setResult;
+	e->desc = rsinfo->setDesc;
+	e->values = palloc0(e->desc->natts * sizeof(Datum));
+	e->nulls = palloc(e->desc->natts * sizeof(bool));
+	e->data_column = find_column(e, "data", strcmp(table, "event") == 0 ? "detail" : "data");
+	e->row_context = AllocSetContextCreate(CurrentMemoryContext, "at402 rows",
+										   ALLOCSET_DEFAULT_SIZES);
+	if (tables[i].emit != NULL)
+		emit_reports(e, tables[i].home, tables[i].emit);
+	else
+		tables[i].emit_all(e);
 	return (Datum) 0;
 }

@@ -1,197 +1,183 @@
 /*
  * statements.c - the SQL that stores a batch, and its plans
  *
- * One set-based statement for each table, INSERT ... SELECT from a function of
- * rows.c: privileges, row security, triggers, rules, partitions and foreign
- * planners apply as to any INSERT.  Relations and functions of ours are
- * qualified; the search path stays the role's, since triggers of users run
- * under it.
+ * One set-based statement for each table, INSERT ... SELECT from the row
+ * function (rows.c): privileges, row security, triggers, rules, partitions and
+ * foreign planners apply as to any INSERT.  Which columns a statement fills is
+ * not written down here: it fills those of at402_data_columns() that the table
+ * has, so that a newer library stores into the tables of an older version.
+ *
+ * Everything is qualified, functions and operators of pg_catalog included: the
+ * search path stays the role's, since triggers of users run under it, and what
+ * a user puts there must not be called by us.  For the same reason there is no
+ * IN, BETWEEN, USING or IS DISTINCT FROM: their operator is looked up by name.
+ *
+ * Plans must not depend on statistics: a table that was empty when a plan was
+ * made may hold 100,000 rows an hour later, and nobody has analysed it.  All
+ * our look-ups are by key, so the plans are made with scans and joins of whole
+ * tables switched off, once and for any argument.  The switches are back on
+ * before a plan runs, since triggers plan their statements then.  (Citus needs
+ * the arguments to plan: there it is left to it.)
+ *
+ * What holds on Citus too: an INSERT ends with RETURNING, and where rows may
+ * conflict it stands in WITH.  Both are refused where a user has put rules on
+ * the table: there an anti-join takes their place.
  */
 #include "postgres.h"
 
 #include "access/genam.h"
 #include "access/table.h"
+#include "catalog/namespace.h"
 #include "catalog/pg_extension.h"
 #include "catalog/pg_type.h"
 #include "commands/extension.h"
 #include "executor/spi.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
+#include "utils/guc.h"
+#include "utils/inval.h"
 #include "utils/lsyscache.h"
+#include "utils/plancache.h"
+#include "utils/resowner.h"
+#include "utils/syscache.h"
 
 #include "pg/statements.h"
 
-#define SCHEMA "at402"
+#define MAX_ARGUMENTS 8
 
-/* %1$s stands for the schema of at402's functions, %2$s for PostGIS's. */
-#define POINT "%2$s.st_setsrid(%2$s.st_makepoint(longitude, latitude), 4326)"
+#define EQ " OPERATOR(pg_catalog.=) "
 #define KEY "device_id, \"time\", seq, content_hash"
+#define SAME_KEY(a, b)                                                                             \
+	a ".device_id" EQ b ".device_id AND " a ".\"time\"" EQ b ".\"time\" AND "                      \
+	a ".seq" EQ b ".seq AND " a ".content_hash" EQ b ".content_hash"
 
-#define POSITION_COLUMNS                                                                           \
-	"received_at, fix_time, reasons, status, lifetime_odometer_km, engine_hours, adc1_raw, "       \
-	"adc2_raw, adc1_mv, adc2_mv, speed_kmh, max_speed_kmh, heading_deg, altitude_m, satellites, "  \
-	"satellites_in_view, position_error_m, fix_availability_percent, battery_percent, "            \
-	"gsm_signal_dbm, gnss_valid, ignition, time_suspect, external_voltage_v, "                     \
-	"journey_distance_km, hdop"
-#define INSERT_POSITION                                                                            \
-	"INSERT INTO " SCHEMA ".position (" KEY ", " POSITION_COLUMNS ", inputs, outputs, geom) "      \
-	"SELECT " KEY ", " POSITION_COLUMNS ", coalesce(inputs, inputs_outputs & 255), "               \
-	"inputs_outputs >> 8, " POINT " FROM %1$s.at402_batch_position($1)"
-#define INSERT_ROWS(table, columns)                                                                \
-	"INSERT INTO " SCHEMA "." table " (" KEY ", n, " columns ") SELECT " KEY ", n, " columns       \
-	" FROM %1$s.at402_batch_" table "($1)"
+/* What a statement is made of. */
+typedef enum Pattern
+{
+	AS_WRITTEN,					/* text; %1$s: schema of at402 */
+	INSERT_ROWS,				/* into table */
+	INSERT_NEW_REPORTS,
+	INSERT_REPORTS,				/* that are not there yet */
+	UPSERT_STATE,				/* with rules: update those that are there */
+	INSERT_STATE				/* with rules: insert those that are not */
+} Pattern;
 
+typedef struct Definition
+{
+	Pattern		pattern;
+	const char *text;			/* or the table */
+	const char *table;			/* with rules it is another text */
+	const char *with_rules;
+	int			arguments;
+	Oid			types[MAX_ARGUMENTS];
+} Definition;
 
-static const char *const statements[AT402_STATEMENTS] = {
-	[AT402_SQL_CHECK_AT_ONCE] = "SET CONSTRAINTS ALL IMMEDIATE",
-	[AT402_SQL_FIND_DEVICES] =
-		"SELECT d.imei, d.id, d.enabled, d.protocol, s.\"time\", s.ignition FROM " SCHEMA ".device d "
-		"LEFT JOIN " SCHEMA ".device_state s ON s.device_id = d.id WHERE d.imei = ANY (ARRAY("
-		"SELECT s.imei FROM %1$s.at402_batch_sender($1) s)) ORDER BY d.imei COLLATE \"C\"",
-	[AT402_SQL_REGISTER_DEVICES] =
-		"INSERT INTO " SCHEMA ".device (imei, first_seen) "
-		"SELECT s.imei, min(s.received_at) FROM %1$s.at402_batch_sender($1) s "
-		"WHERE NOT EXISTS (SELECT FROM " SCHEMA ".device d WHERE d.imei = s.imei) "
-		"GROUP BY s.imei ORDER BY s.imei LIMIT $2 ON CONFLICT (imei) DO NOTHING",
-	/* the last word counts: a login's, else the letter of a packet */
-#define LAST_SAID(column)                                                                          \
-	"(array_agg(" column " ORDER BY login DESC, received_at DESC, ordinality DESC) "               \
-	"FILTER (WHERE " column " IS NOT NULL))[1] AS " column
-	[AT402_SQL_UPDATE_DEVICES] =
-		"WITH said AS (SELECT imei, " LAST_SAID("model") ", " LAST_SAID("firmware") ", "
-		LAST_SAID("hardware") ", " LAST_SAID("vin") ", " LAST_SAID("protocol")
-		"  FROM %1$s.at402_batch_sender($1) WITH ORDINALITY "
-		"  WHERE login OR protocol IS NOT NULL GROUP BY imei), "
-		"changed AS MATERIALIZED (SELECT d.id, s.* FROM said s JOIN " SCHEMA ".device d USING (imei) "
-		"  WHERE d.enabled AND (d.model, d.firmware, d.hardware, d.vin, d.protocol) IS DISTINCT FROM "
-		"    (coalesce(s.model, d.model), coalesce(s.firmware, d.firmware), "
-		"     coalesce(s.hardware, d.hardware), coalesce(s.vin, d.vin), "
-		"     coalesce(s.protocol, d.protocol)) "
-		"  ORDER BY d.id FOR UPDATE OF d) "
-		"UPDATE " SCHEMA ".device d SET model = coalesce(c.model, d.model), "
-		"  firmware = coalesce(c.firmware, d.firmware), "
-		"  hardware = coalesce(c.hardware, d.hardware), vin = coalesce(c.vin, d.vin), "
-		"  protocol = coalesce(c.protocol, d.protocol) FROM changed c WHERE d.id = c.id",
-	[AT402_SQL_NEW_POSITIONS] = INSERT_POSITION,
-	[AT402_SQL_POSITIONS] = INSERT_POSITION " ON CONFLICT (" KEY ") DO NOTHING RETURNING " KEY,
-	[AT402_SQL_EVENTS] =
-		"INSERT INTO " SCHEMA ".event (" KEY ", n, kind, detail, late, geom) "
-		"SELECT " KEY ", n, kind, data, late, " POINT " FROM %1$s.at402_batch_event($1)",
-	/* a change of the ignition that a late report tells of */
-	[AT402_SQL_LATE_EVENTS] =
-		"INSERT INTO " SCHEMA ".event (" KEY ", n, kind, late, geom) "
-		"SELECT " KEY ", b.events, CASE WHEN b.ignition THEN 'ignition_on' ELSE 'ignition_off' END, "
-		"  true, " POINT " FROM %1$s.at402_batch_position($1) b "
-		"CROSS JOIN LATERAL (SELECT p.ignition AS was FROM " SCHEMA ".position p "
-		"  WHERE p.device_id = b.device_id AND p.\"time\" < b.\"time\" "
-		"    AND p.\"time\" > b.\"time\" - interval '1 day' "
-		"  ORDER BY p.\"time\" DESC, p.seq DESC LIMIT 1) before "
-		"WHERE b.late AND b.ignition <> before.was",
-	/* the lowest bit of an alcohol test's status: passed */
-	[AT402_SQL_IO] =
-		"INSERT INTO " SCHEMA ".io (" KEY ", n, line, state, kind, value, text_value, data) "
-		"SELECT " KEY ", n, line, CASE kind WHEN 'alcohol_test' "
-		"  THEN (data->>'status_mask')::int & 1 = 1 ELSE state END, kind, value, text_value, data "
-		"FROM %1$s.at402_batch_io($1)",
-	[AT402_SQL_MOTION] = INSERT_ROWS("motion", "idle_time_s, accel_x_max_mss, accel_x_min_mss, "
-						   "accel_y_max_mss, accel_y_min_mss, accel_z_max_mss, accel_z_min_mss"),
-	[AT402_SQL_CAN] = INSERT_ROWS("can", "working_states_mask, axle_weight_kg, fms_status_mask, "
-						"fms_events_mask, obd_status_mask, obd_events_mask, lifetime_odometer_km, "
-						"lifetime_hours, cruise_control_time_s, service_distance_km, "
-						"mil_on_time_raw, mil_on_distance_raw, max_wheel_speed_kmh, "
-						"average_wheel_speed_kmh, max_engine_rpm, average_engine_rpm, "
-						"max_accelerator_percent, average_accelerator_percent, "
-						"max_engine_load_percent, average_engine_load_percent, "
-						"engine_temperature_c, fuel_level_raw, door_control_mask, source, "
-						"journey_distance_km, journey_fuel_l, total_fuel_l, driver_1, driver_2, "
-						"dtcs, data"),
-	[AT402_SQL_CAN_FRAMES] = INSERT_ROWS("can_frame", "can_id, age_s, data"),
-	[AT402_SQL_BLE] = INSERT_ROWS("ble", "last_seen_s, height_cm, light_raw, rssi_dbm, sensor_index, "
-						"meta_type, companion, valid, mac, kind, temperature_c, humidity_percent, "
-						"meta, data"),
-	[AT402_SQL_MODULES] = INSERT_ROWS("module", "name, data"),
-	[AT402_SQL_SIM_CARDS] =
-		"WITH said AS (SELECT device_id, "
-		"    (array_agg(imsi ORDER BY \"time\" DESC) FILTER (WHERE imsi IS NOT NULL))[1] AS imsi, "
-		"    (array_agg(iccid ORDER BY \"time\" DESC) FILTER (WHERE iccid IS NOT NULL))[1] AS iccid "
-		"  FROM %1$s.at402_batch_device($1) GROUP BY device_id), "
-		"changed AS MATERIALIZED (SELECT s.* FROM said s JOIN " SCHEMA ".device d ON d.id = s.device_id "
-		"  WHERE (d.imsi, d.iccid) IS DISTINCT FROM "
-		"    (coalesce(s.imsi, d.imsi), coalesce(s.iccid, d.iccid)) ORDER BY d.id FOR UPDATE OF d) "
-		"UPDATE " SCHEMA ".device d SET imsi = coalesce(c.imsi, d.imsi), "
-		"  iccid = coalesce(c.iccid, d.iccid) FROM changed c WHERE d.id = c.device_id",
-#define NEWER "(EXCLUDED.\"time\", EXCLUDED.seq) >= (s.\"time\", s.seq)"
-#define IF_NEWER(column)                                                                           \
-	column " = CASE WHEN coalesce(" NEWER ", true) THEN coalesce(EXCLUDED." column ", s." column   \
-		   ") ELSE s." column " END, "
-#define IF_MOVED(column)                                                                           \
-	column " = CASE WHEN (EXCLUDED.position_time, EXCLUDED.position_seq) >= "                      \
-		   "(coalesce(s.position_time, '-infinity'), coalesce(s.position_seq, -1)) "               \
-		   "THEN EXCLUDED." column " ELSE s." column " END, "
-	/* a clock far ahead would make all later reports late: it does not count */
-	[AT402_SQL_STATE] =
-		"WITH r AS MATERIALIZED (SELECT *, " POINT " AS geom FROM %1$s.at402_batch_position($1) "
-		"    WHERE NOT time_suspect), "
-		"last AS (SELECT DISTINCT ON (device_id) * FROM r ORDER BY device_id, \"time\" DESC, seq DESC), "
-		"good AS (SELECT DISTINCT ON (device_id) device_id, \"time\", seq, geom, speed_kmh, "
-		"    heading_deg, altitude_m FROM r WHERE gnss_valid AND geom IS NOT NULL "
-		"  ORDER BY device_id, \"time\" DESC, seq DESC), "
-		"seen AS (SELECT device_id, max(received_at) AS received_at, "
-		"    max(lifetime_odometer_km) AS lifetime_odometer_km FROM r GROUP BY device_id) "
-		"INSERT INTO " SCHEMA ".device_state AS s (device_id, \"time\", seq, content_hash, "
-		"  received_at, reasons, status, ignition, battery_percent, external_voltage_v, "
-		"  journey_distance_km, lifetime_odometer_km, position_time, position_seq, geom, speed_kmh, "
-		"  heading_deg, altitude_m, last_seen) "
-		"SELECT l.device_id, l.\"time\", l.seq, l.content_hash, l.received_at, l.reasons, "
-		"  l.status, l.ignition, l.battery_percent, l.external_voltage_v, l.journey_distance_km, "
-		"  n.lifetime_odometer_km, g.\"time\", g.seq, g.geom, g.speed_kmh, g.heading_deg, g.altitude_m, "
-		"  n.received_at "
-		"FROM last l JOIN seen n USING (device_id) LEFT JOIN good g USING (device_id) "
-		"ORDER BY l.device_id "
-		"ON CONFLICT (device_id) DO UPDATE SET "
-		IF_NEWER("\"time\"") IF_NEWER("seq") IF_NEWER("content_hash") IF_NEWER("received_at")
-		IF_NEWER("reasons") IF_NEWER("status") IF_NEWER("ignition") IF_NEWER("battery_percent")
-		IF_NEWER("external_voltage_v") IF_NEWER("journey_distance_km")
-		IF_MOVED("position_time") IF_MOVED("position_seq") IF_MOVED("geom") IF_MOVED("speed_kmh") IF_MOVED("heading_deg")
-		IF_MOVED("altitude_m")
-		"lifetime_odometer_km = greatest(s.lifetime_odometer_km, EXCLUDED.lifetime_odometer_km), "
-		"last_seen = greatest(s.last_seen, EXCLUDED.last_seen)",
-	[AT402_SQL_PRESENCE] =
+#define OF_BATCH .arguments = 1, .types = {INT8OID}
+
+static const Definition definitions[AT402_STATEMENTS] = {
+	[AT402_SQL_CHECK_AT_ONCE] = {AS_WRITTEN, "SET CONSTRAINTS ALL IMMEDIATE"},
+	[AT402_SQL_FIND_DEVICES] = {AS_WRITTEN,
+		"SELECT d.imei, d.id, d.enabled, d.model, d.firmware, d.hardware, d.vin, d.protocol, "
+		"  d.imsi, d.iccid FROM at402.device AS d WHERE d.imei" EQ "ANY ($1)",
+		.arguments = 1, .types = {TEXTARRAYOID}},
+	[AT402_SQL_FIND_STATES] = {AS_WRITTEN,
+		"SELECT s.device_id, s.\"time\", s.ignition FROM at402.device_state AS s "
+		"WHERE s.device_id" EQ "ANY ($1)",
+		.arguments = 1, .types = {INT4ARRAYOID}},
+#define UNKNOWN "ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2)) AS u(imei, first_seen) "
+	[AT402_SQL_REGISTER_DEVICES] = {AS_WRITTEN,
+		"WITH stored AS (INSERT INTO at402.device (imei, first_seen) "
+		"  SELECT u.imei, u.first_seen FROM " UNKNOWN "ORDER BY u.imei "
+		"  ON CONFLICT (imei) DO NOTHING RETURNING 1) SELECT 1 FROM stored",
+		"device",
+		"INSERT INTO at402.device (imei, first_seen) SELECT u.imei, u.first_seen FROM " UNKNOWN
+		"LEFT JOIN at402.device AS d ON d.imei" EQ "u.imei WHERE d.imei IS NULL ORDER BY u.imei",
+		.arguments = 2, .types = {TEXTARRAYOID, 1185 /* timestamptz[] */ }},
+	/* in the order of At402Fact */
+	[AT402_SQL_UPDATE_DEVICE] = {AS_WRITTEN,
+		"UPDATE at402.device AS d SET model = coalesce($2, d.model), "
+		"  firmware = coalesce($3, d.firmware), hardware = coalesce($4, d.hardware), "
+		"  vin = coalesce($5, d.vin), protocol = coalesce($6, d.protocol), "
+		"  imsi = coalesce($7, d.imsi), iccid = coalesce($8, d.iccid) WHERE d.id" EQ "$1",
+		.arguments = 8,
+		.types = {INT4OID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID}},
+	/* of two listeners with reports of one device the second waits here */
+	[AT402_SQL_LOCK_STATES] = {AS_WRITTEN,
+		"UPDATE at402.device_state AS s SET last_seen = s.last_seen WHERE s.device_id" EQ
+		"ANY ($1)",
+		.arguments = 1, .types = {INT4ARRAYOID}},
+	[AT402_SQL_STATE] = {UPSERT_STATE, OF_BATCH},
+	[AT402_SQL_NEW_STATE] = {INSERT_STATE, OF_BATCH},
+	[AT402_SQL_NEW_POSITIONS] = {INSERT_NEW_REPORTS, OF_BATCH},
+	[AT402_SQL_POSITIONS] = {INSERT_REPORTS, OF_BATCH},
+	[AT402_SQL_IGNITION_BEFORE] = {AS_WRITTEN,
+		"SELECT p.ignition FROM at402.position AS p WHERE p.device_id" EQ "$1 "
+		"AND p.\"time\" OPERATOR(pg_catalog.<) $2 AND p.\"time\" OPERATOR(pg_catalog.>) "
+		"  ($2 OPERATOR(pg_catalog.-) '1 day'::pg_catalog.interval) "
+		"ORDER BY p.\"time\" DESC, p.seq DESC LIMIT 1",
+		.arguments = 2, .types = {INT4OID, TIMESTAMPTZOID}},
+	[AT402_SQL_EVENTS] = {INSERT_ROWS, "event", OF_BATCH},
+	[AT402_SQL_IO] = {INSERT_ROWS, "io", OF_BATCH},
+	[AT402_SQL_MOTION] = {INSERT_ROWS, "motion", OF_BATCH},
+	[AT402_SQL_CAN] = {INSERT_ROWS, "can", OF_BATCH},
+	[AT402_SQL_CAN_FRAMES] = {INSERT_ROWS, "can_frame", OF_BATCH},
+	[AT402_SQL_BLE] = {INSERT_ROWS, "ble", OF_BATCH},
+	[AT402_SQL_MODULES] = {INSERT_ROWS, "module", OF_BATCH},
+	[AT402_SQL_FRAMES] = {INSERT_ROWS, "frame", OF_BATCH},
+	[AT402_SQL_QUARANTINE] = {INSERT_ROWS, "quarantine", OF_BATCH},
+	[AT402_SQL_PRESENCE] = {AS_WRITTEN,
 		"WITH p AS MATERIALIZED (SELECT d.id AS device_id, b.connected, b.at, s.connected AS was "
-		"  FROM %1$s.at402_batch_presence($1) b JOIN " SCHEMA ".device d USING (imei) "
-		"  LEFT JOIN " SCHEMA ".device_state s ON s.device_id = d.id "
-		"  WHERE b.connected <> coalesce(s.connected, false) "
-		"    AND (b.connected OR s.listener IS NOT DISTINCT FROM $2)), "
-		"state AS (INSERT INTO " SCHEMA ".device_state AS s (device_id, connected, listener, last_seen) "
+		"  FROM %1$s.at402_batch_rows($1, 'presence') "
+		"    AS b(imei pg_catalog.text, connected pg_catalog.bool, at pg_catalog.timestamptz) "
+		"  JOIN at402.device d ON d.imei" EQ "b.imei "
+		"  LEFT JOIN at402.device_state s ON s.device_id" EQ "d.id "
+		"  WHERE b.connected OPERATOR(pg_catalog.<>) coalesce(s.connected, false) "
+		"    AND (b.connected OR s.listener" EQ "$2)), "
+		"state AS (INSERT INTO at402.device_state AS s (device_id, connected, listener, last_seen) "
 		"  SELECT device_id, connected, $2, at FROM p ORDER BY device_id "
 		"  ON CONFLICT (device_id) DO UPDATE SET connected = EXCLUDED.connected, "
 		"    listener = EXCLUDED.listener, last_seen = greatest(s.last_seen, EXCLUDED.last_seen)) "
-		"INSERT INTO " SCHEMA ".event (" KEY ", n, kind) "
+		"INSERT INTO at402.event (" KEY ", n, kind) "
 		"SELECT device_id, at, -1, 0, 0, CASE WHEN connected THEN 'online' ELSE 'offline' END FROM p",
-	[AT402_SQL_RESTART] =
-		"WITH gone AS (UPDATE " SCHEMA ".device_state SET connected = false, listener = NULL "
-		"  WHERE connected AND listener = $2 RETURNING device_id) "
-		"INSERT INTO " SCHEMA ".event (" KEY ", n, kind) "
-		"SELECT device_id, now(), -1, 0, 0, 'offline' FROM gone",
-	[AT402_SQL_FRAMES] =
-		"INSERT INTO " SCHEMA ".frame (received_at, device_id, protocol, transport, peer, frame) "
-		"SELECT received_at, device_id, protocol, transport, peer::inet, frame "
-		"FROM %1$s.at402_batch_frame($1)",
-	[AT402_SQL_QUARANTINE_SIZE] =
-		"SELECT sum(pg_total_relation_size(relid)) FROM pg_partition_tree('" SCHEMA ".quarantine') "
-		"WHERE isleaf",
-	[AT402_SQL_QUARANTINE] =
-		"INSERT INTO " SCHEMA ".quarantine (received_at, report_no, logged_in, imei, protocol, "
-		"  transport, peer, reason, sqlstate, message, bytes) "
-		"SELECT received_at, report_no, logged_in, imei, protocol, transport, peer::inet, reason, "
-		"  sqlstate, message, bytes FROM %1$s.at402_batch_quarantine($1)",
+		.arguments = 2, .types = {INT8OID, INT8OID}},
+	[AT402_SQL_RESTART] = {AS_WRITTEN,
+		"WITH gone AS (UPDATE at402.device_state SET connected = false, listener = NULL "
+		"  WHERE connected AND listener" EQ "$1 RETURNING device_id) "
+		"INSERT INTO at402.event (" KEY ", n, kind) "
+		"SELECT device_id, pg_catalog.now(), -1, 0, 0, 'offline' FROM gone",
+		.arguments = 1, .types = {INT8OID}},
 };
 
-/* ---- statements ---- */
+/* How a column of device_state follows from that of a report. */
+typedef enum Follows
+{
+	OF_LAST,					/* report of the device */
+	OF_FIX,						/* report with a good position */
+	GREATEST,
+	LEAST
+} Follows;
+
+static const struct
+{
+	const char *column;
+	Follows		follows;
+}			state_columns[] = {
+	{"time", OF_LAST}, {"seq", OF_LAST}, {"content_hash", OF_LAST}, {"received_at", OF_LAST},
+	{"reasons", OF_LAST}, {"status", OF_LAST}, {"ignition", OF_LAST},
+	{"battery_percent", OF_LAST}, {"external_voltage_v", OF_LAST},
+	{"journey_distance_km", OF_LAST},
+	{"position_time", OF_FIX}, {"position_seq", OF_FIX}, {"geom", OF_FIX}, {"speed_kmh", OF_FIX},
+	{"heading_deg", OF_FIX}, {"altitude_m", OF_FIX},
+	{"lifetime_odometer_km", GREATEST}, {"last_seen", GREATEST}, {"dirty_since", LEAST},
+};
+
+/* ---- what is known of the tables ---- */
 
 static SPIPlanPtr plans[AT402_STATEMENTS];
-static Oid	planned_schema;		/* that the plans were made for */
+static bool stale = true;		/* a table may have changed since the plans were made */
+static Oid	planned_schema;		/* that they were made for */
 static Oid	planned_postgis;
+static bool distributed;		/* Citus is there */
 
 Oid
 at402_extension_schema(const char *name)
@@ -217,13 +203,32 @@ at402_extension_schema(const char *name)
 	return schema;
 }
 
+const char *
+at402_schema_name(const char *extension)
+{
+	return quote_identifier(get_namespace_name(at402_extension_schema(extension)));
+}
+
+/* A table changes seldom: it does no harm to make plans for any change anew. */
+static void
+table_changed(Datum unused, Oid relation)
+{
+	stale = true;
+}
+
 void
 at402_statements_refresh(void)
 {
+	static bool registered = false;
 	Oid			schema = at402_extension_schema("at402");
 	Oid			postgis = at402_extension_schema("postgis");
 
-	if (schema == planned_schema && postgis == planned_postgis)
+	if (!registered)
+		CacheRegisterRelcacheCallback(table_changed, (Datum) 0);
+	registered = true;
+	/* a plan that is being run must stay: a trigger may call at402_ingest */
+	if ((!stale && schema == planned_schema && postgis == planned_postgis) ||
+		at402_batch_is_nested())
 		return;
 	for (int i = 0; i < AT402_STATEMENTS; i++)
 	{
@@ -231,30 +236,276 @@ at402_statements_refresh(void)
 			SPI_freeplan(plans[i]);
 		plans[i] = NULL;
 	}
+	stale = false;
 	planned_schema = schema;
 	planned_postgis = postgis;
+	distributed = OidIsValid(get_extension_oid("citus", true));
+}
+
+bool
+at402_has_rules(const char *table)
+{
+	Oid			relation = get_relname_relid(table, get_namespace_oid("at402", false));
+	HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(relation));
+	bool		has_rules;
+
+	if (!HeapTupleIsValid(tuple))
+		return false;
+	has_rules = ((Form_pg_class) GETSTRUCT(tuple))->relhasrules;
+	ReleaseSysCache(tuple);
+	return has_rules;
+}
+
+/* ---- the texts ---- */
+
+/* The columns of a table that rows of a batch fill. */
+typedef struct Columns
+{
+	StringInfoData names;		/* in the table */
+	StringInfoData values;		/* from r, a row */
+	StringInfoData types;		/* of r: the definition of its columns */
+	StringInfoData changes;		/* device_state: SET of an update by r */
+	const char *row;			/* in changes: r, or EXCLUDED */
+} Columns;
+
+static void
+add(StringInfo list, const char *format, const char *name, const char *more)
+{
+	if (list->len > 0)
+		appendStringInfoString(list, ", ");
+	appendStringInfo(list, format, quote_identifier(name), more);
+}
+
+/* Types that have a name of their own in the grammar are found nowhere else. */
+static const char *
+qualified_type(const char *type)
+{
+	static const char *const words[] = {"int", "smallint", "bigint", "numeric"};
+
+	for (int i = 0; i < lengthof(words); i++)
+		if (strncmp(type, words[i], strlen(words[i])) == 0)
+			return type;
+	return strchr(type, '.') != NULL ? type : psprintf("pg_catalog.%s", type);
+}
+
+/* A column of device_state: what becomes of it when a report comes. */
+static void
+add_change(Columns *c, const char *name)
+{
+	const char *row = c->row;
+	const char *column = quote_identifier(name);
+	int			i = 0;
+
+	while (i < lengthof(state_columns) && strcmp(state_columns[i].column, name) != 0)
+		i++;
+	Assert(i < lengthof(state_columns));
+	switch (state_columns[i].follows)
+	{
+		case OF_LAST:
+			add(&c->changes, psprintf(
+				"%%s = CASE WHEN s.\"time\" IS NULL "
+				"OR (%1$s.\"time\", %1$s.seq) OPERATOR(pg_catalog.>) (s.\"time\", s.seq) "
+				"OR (%1$s.\"time\", %1$s.seq)" EQ "(s.\"time\", s.seq) "
+				"AND %1$s.content_hash OPERATOR(pg_catalog.<>) s.content_hash "
+				"THEN coalesce(%1$s.%2$s, s.%2$s) ELSE s.%2$s END", row, column), name, "");
+			break;
+		case OF_FIX:
+			add(&c->changes, psprintf(
+				"%%s = CASE WHEN %1$s.position_time IS NOT NULL AND (s.position_time IS NULL "
+				"OR (%1$s.position_time, %1$s.position_seq) OPERATOR(pg_catalog.>=) "
+				"(s.position_time, s.position_seq)) THEN %1$s.%2$s ELSE s.%2$s END",
+				row, column), name, "");
+			break;
+		case GREATEST:
+			add(&c->changes, psprintf("%%s = greatest(s.%2$s, %1$s.%2$s)", row, column), name, "");
+			break;
+		case LEAST:
+			add(&c->changes, psprintf("%%s = least(s.%2$s, %1$s.%2$s)", row, column), name, "");
+			break;
+	}
+}
+
+static bool
+is_filled(const char *table, const char *column)
+{
+	if (strcmp(table, "device_state") != 0 || strcmp(column, "device_id") == 0)
+		return true;
+	for (int i = 0; i < lengthof(state_columns); i++)
+		if (strcmp(state_columns[i].column, column) == 0)
+			return true;
+	return false;
+}
+
+/*
+ * Reads which columns a table has of those in at402_data_columns().  42703 when
+ * one is missing, unless it is a later one: tables of an older version do not
+ * have it.
+ */
+static Columns
+read_columns(const char *table, const char *row)
+{
+	static const char *const sql =
+		"SELECT d.column_name, pg_catalog.regexp_replace(d.definition, "
+		"    ' (NOT NULL|NULL|DEFAULT|CHECK|UNIQUE|REFERENCES).*$', ''), a.attname IS NOT NULL, "
+		"  EXISTS (SELECT FROM %s.at402_later_columns() AS l "
+		"    WHERE l.table_name" EQ "d.table_name AND l.column_name" EQ "d.column_name) "
+		"FROM %s.at402_data_columns() WITH ORDINALITY AS d "
+		"JOIN pg_catalog.pg_namespace AS n ON n.nspname" EQ "'at402' "
+		"JOIN pg_catalog.pg_class AS c ON c.relnamespace" EQ "n.oid "
+		"  AND c.relname::pg_catalog.text" EQ "d.table_name "
+		"LEFT JOIN pg_catalog.pg_attribute AS a ON a.attrelid" EQ "c.oid "
+		"  AND a.attname::pg_catalog.text" EQ "d.column_name AND NOT a.attisdropped "
+		"WHERE d.table_name" EQ "$1 AND d.definition OPERATOR(pg_catalog.!~) 'serial|GENERATED' "
+		"ORDER BY d.ordinality";
+	Columns		c = {.row = row};
+	Datum		argument = CStringGetTextDatum(table);
+	const char *schema = at402_schema_name("at402");
+	const char *postgis = at402_schema_name("postgis");
+
+	initStringInfo(&c.names);
+	initStringInfo(&c.values);
+	initStringInfo(&c.types);
+	initStringInfo(&c.changes);
+	if (SPI_execute_with_args(psprintf(sql, schema, schema), 1, (Oid[]) {TEXTOID},
+							  &argument, NULL, true, 0) != SPI_OK_SELECT)
+		elog(ERROR, "could not read the columns of at402.%s", table);
+	if (SPI_processed == 0)
+		ereport(ERROR, errcode(ERRCODE_UNDEFINED_TABLE),
+				errmsg("relation \"at402.%s\" does not exist", table));
+	for (uint64 i = 0; i < SPI_processed; i++)
+	{
+		HeapTuple	tuple = SPI_tuptable->vals[i];
+		TupleDesc	desc = SPI_tuptable->tupdesc;
+		const char *name = SPI_getvalue(tuple, desc, 1);
+		bool		null;
+
+		if (!DatumGetBool(SPI_getbinval(tuple, desc, 3, &null)))
+		{
+			if (!DatumGetBool(SPI_getbinval(tuple, desc, 4, &null)))
+				ereport(ERROR, errcode(ERRCODE_UNDEFINED_COLUMN),
+						errmsg("column \"%s\" of relation \"%s\" does not exist", name, table));
+			continue;
+		}
+		if (!is_filled(table, name))
+			continue;
+		add(&c.names, "%s", name, "");
+		if (strcmp(name, "geom") == 0)
+		{
+			add(&c.values, psprintf("%1$s.st_setsrid(%1$s.st_makepoint(r.longitude, r.latitude), "
+									"4326) AS %%s", postgis), name, "");
+			add(&c.types, "longitude pg_catalog.float8, latitude pg_catalog.float8", "", "");
+		}
+		else
+		{
+			add(&c.values, "r.%s", name, "");
+			add(&c.types, "%s %s", name, qualified_type(SPI_getvalue(tuple, desc, 2)));
+		}
+		if (strcmp(table, "device_state") == 0 && strcmp(name, "device_id") != 0)
+			add_change(&c, name);
+	}
+	return c;
+}
+
+/* INSERT INTO at402.table ... SELECT ... FROM the rows of the batch AS r */
+static char *
+insert_rows(const char *table, const Columns *c)
+{
+	return psprintf("INSERT INTO at402.%s%s (%s) SELECT %s FROM %s.at402_batch_rows($1, '%s') AS r(%s)",
+					table, strcmp(table, "device_state") == 0 ? " AS s" : "", c->names.data,
+					c->values.data, at402_schema_name("at402"), table, c->types.data);
+}
+
+static char *
+statement_text(const Definition *d)
+{
+	bool		rules;
+	Columns		c;
+	char	   *insert;
+
+	if (d->pattern == AS_WRITTEN)
+		return psprintf(d->table != NULL && at402_has_rules(d->table) ? d->with_rules : d->text,
+						at402_schema_name("at402"));
+	if (d->pattern == INSERT_ROWS)
+	{
+		c = read_columns(d->text, NULL);
+		/* a rule that takes the place of the INSERT has nothing to return */
+		return psprintf("%s%s", insert_rows(d->text, &c),
+						at402_has_rules(d->text) ? "" : " RETURNING 1");
+	}
+	if (d->pattern == INSERT_NEW_REPORTS || d->pattern == INSERT_REPORTS)
+	{
+		c = read_columns("position", NULL);
+		insert = insert_rows("position", &c);
+		if (d->pattern == INSERT_NEW_REPORTS)
+			return psprintf("%s RETURNING " KEY, insert);
+		if (at402_has_rules("position"))
+			return psprintf("%s LEFT JOIN at402.position AS p ON " SAME_KEY("p", "r")
+							" WHERE p.device_id IS NULL RETURNING " KEY, insert);
+		return psprintf("WITH stored AS (%s ON CONFLICT (" KEY ") DO NOTHING RETURNING " KEY ") "
+						"SELECT " KEY " FROM stored", insert);
+	}
+
+	rules = at402_has_rules("device_state");
+	c = read_columns("device_state", rules ? "e" : "EXCLUDED");
+	insert = insert_rows("device_state", &c);
+	if (!rules)
+		return psprintf("WITH stored AS (%s ON CONFLICT (device_id) DO UPDATE SET %s "
+						"RETURNING 1) SELECT 1 FROM stored", insert, c.changes.data);
+	if (d->pattern == UPSERT_STATE)
+		return psprintf("UPDATE at402.device_state AS s SET %s FROM (SELECT %s "
+						"FROM %s.at402_batch_rows($1, 'device_state') AS r(%s)) AS e "
+						"WHERE s.device_id" EQ "e.device_id",
+						c.changes.data, c.values.data, at402_schema_name("at402"), c.types.data);
+	return psprintf("%s LEFT JOIN at402.device_state AS p ON p.device_id" EQ "r.device_id "
+					"WHERE p.device_id IS NULL", insert);
+}
+
+/* ---- the plans ---- */
+
+/* See above: once for any argument, and by keys only. */
+static void
+plan_by_keys(SPIPlanPtr plan)
+{
+	static const char *const switches[] = {"enable_seqscan", "enable_hashjoin",
+		"enable_mergejoin"};
+	int			level = NewGUCNestLevel();
+	CachedPlan *made;
+
+	for (int i = 0; i < lengthof(switches); i++)
+		set_config_option(switches[i], "off", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0,
+						  false);
+	made = SPI_plan_get_cached_plan(plan);
+	if (made != NULL)
+		ReleaseCachedPlan(made, CurrentResourceOwner);
+	AtEOXact_GUC(true, level);
 }
 
 uint64
-at402_run(At402Batch *batch, At402Statement statement, int64 second)
+at402_run(At402Statement statement, Datum *args, const char *nulls)
 {
-	Datum		args[2] = {Int64GetDatum(batch->handle), Int64GetDatum(second)};
+	const Definition *d = &definitions[statement];
 	int			result;
 
 	if (plans[statement] == NULL)
 	{
-		Oid			types[2] = {INT8OID, INT8OID};
-		char	   *sql = psprintf(statements[statement],
-								   quote_identifier(get_namespace_name(planned_schema)),
-								   quote_identifier(get_namespace_name(planned_postgis)));
-		SPIPlanPtr	plan = SPI_prepare(sql, 2, types);
+		SPIPlanPtr	plan = SPI_prepare_cursor(statement_text(d), d->arguments,
+											  (Oid *) d->types,
+											  distributed ? 0 : CURSOR_OPT_GENERIC_PLAN);
 
 		if (plan == NULL || SPI_keepplan(plan) != 0)
 			elog(ERROR, "could not prepare statement: %s", SPI_result_code_string(SPI_result));
 		plans[statement] = plan;
 	}
-	result = SPI_execute_plan(plans[statement], args, NULL, false, 0);
+	if (!distributed)
+		plan_by_keys(plans[statement]);
+	result = SPI_execute_plan(plans[statement], args, nulls, false, 0);
 	if (result < 0)
 		elog(ERROR, "could not run statement: %s", SPI_result_code_string(result));
 	return SPI_processed;
+}
+
+uint64
+at402_run_batch(At402Batch *batch, At402Statement statement)
+{
+	return at402_run(statement, (Datum[]) {Int64GetDatum(batch->handle)}, NULL);
 }

@@ -10,41 +10,52 @@ typedef enum At402Statement
 {
 	AT402_SQL_CHECK_AT_ONCE,
 	AT402_SQL_FIND_DEVICES,
+	AT402_SQL_FIND_STATES,
 	AT402_SQL_REGISTER_DEVICES,
-	AT402_SQL_UPDATE_DEVICES,
+	AT402_SQL_UPDATE_DEVICE,
+	AT402_SQL_LOCK_STATES,
+	AT402_SQL_STATE,
+	AT402_SQL_NEW_STATE,
 	AT402_SQL_NEW_POSITIONS,
 	AT402_SQL_POSITIONS,
+	AT402_SQL_IGNITION_BEFORE,
 	AT402_SQL_EVENTS,
-	AT402_SQL_LATE_EVENTS,
 	AT402_SQL_IO,
 	AT402_SQL_MOTION,
 	AT402_SQL_CAN,
 	AT402_SQL_CAN_FRAMES,
 	AT402_SQL_BLE,
 	AT402_SQL_MODULES,
-	AT402_SQL_SIM_CARDS,
-	AT402_SQL_STATE,
+	AT402_SQL_FRAMES,
+	AT402_SQL_QUARANTINE,
 	AT402_SQL_PRESENCE,
 	AT402_SQL_RESTART,
-	AT402_SQL_FRAMES,
-	AT402_SQL_QUARANTINE_SIZE,
-	AT402_SQL_QUARANTINE,
 	AT402_STATEMENTS
 } At402Statement;
 
 /*
  * To be called before the statements of a batch: forgets their plans when
- * at402 or PostGIS was made anew in another schema.
+ * at402 or PostGIS was made anew in another schema, or a table has changed.
  */
 extern void at402_statements_refresh(void);
 
+/* Does a table have rules?  Then ON CONFLICT and INSERT in WITH are refused. */
+extern bool at402_has_rules(const char *table);
+
 /*
- * Runs a statement for the batch, with a second argument where it has one; SPI
- * must be connected.  Returns the rows; they are in SPI_tuptable.
+ * Runs a statement with its arguments; SPI must be connected.  Returns the
+ * rows; they are in SPI_tuptable.  nulls: as SPI_execute_plan wants them, or
+ * NULL for none.
  */
-extern uint64 at402_run(At402Batch *batch, At402Statement statement, int64 second);
+extern uint64 at402_run(At402Statement statement, Datum *args, const char *nulls);
+
+/* The same for a statement whose one argument is the batch. */
+extern uint64 at402_run_batch(At402Batch *batch, At402Statement statement);
 
 /* Schema of an extension's objects; ERROR 42704 when it does not exist. */
 extern Oid	at402_extension_schema(const char *name);
+
+/* The same as a name, quoted where need be. */
+extern const char *at402_schema_name(const char *extension);
 
 #endif							/* AT402_STATEMENTS_H */

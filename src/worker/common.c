@@ -14,8 +14,8 @@
 #include "utils/timeout.h"
 
 #include "pg/attempt.h"
+#include "pg/environment.h"
 #include "pg/settings.h"
-#include "pg/store.h"
 #include "worker/worker.h"
 
 /*

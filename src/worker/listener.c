@@ -66,6 +66,7 @@ start(At402Listener *l, int number)
 	memset(slots, 0, sizeof(*slots) * at402_max_connections);
 	on_shmem_exit(say_goodbye, PointerGetDatum(l->stat));
 	at402_queue_init(l);
+	at402_retry_init(l);
 	at402_presence_init(l);
 	at402_refusals_init(l);
 	l->net = at402_net_create(&callbacks, &l->stat->net, slots, reserve_descriptors());

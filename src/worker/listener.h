@@ -2,7 +2,9 @@
  * listener.h - the parts of the background worker that listens
  *
  *     listener.c   the loop: wait, interrupts, net, store
- *     queue.c      frames in, transactions, answers out; what cannot be stored
+ *     commit.c     a transaction, and the answers to it
+ *     retry.c      what fails or hangs: whose fault it is, and again later
+ *     queue.c      frames in, and when they are stored
  *     presence.c   which trackers are connected
  *     port.c       addresses and port, settings of net
  *     refusals.c   what the log says of peers that are refused
@@ -28,18 +30,33 @@ typedef struct At402Listener
 
 	/* queue.c */
 	MemoryContext context;		/* of what is queued */
-	dlist_head	queue;
+	dlist_head	queue;			/* of At402Arrival */
 	int			queued_reports;
 	size_t		queued_bytes;
 	instr_time	first_arrived;	/* of the queue */
 	bool		full;			/* net was told that there is no room */
 	instr_time	flushed;		/* when last */
+
+	/* retry.c */
 	int			failures;		/* to store the queue, in a row */
 	int64		retry_ms;		/* after a failure */
 	instr_time	failed;
-	dlist_head	suspects;		/* that ran into a timeout alone */
-	bool		others_passed;	/* since they were tried last */
+	bool		undecided;		/* what others bring will tell whose fault it was */
+	bool		others_came;	/* since then */
+	bool		has_hung;		/* a batch ran into a timeout, then ... */
+	instr_time	hung;
+	uint64		passes;			/* batches of which reports were stored */
+	HTAB	   *suspects;		/* devices whose reports hang while others pass */
+	int			waiting_suspects;	/* that have a frame */
+	size_t		suspect_bytes;
+	bool		suspect_tried;	/* the time for them is a share of all, from ... */
 	instr_time	suspects_tried;
+	int64		suspects_rest_ms;
+
+	/* commit.c */
+	bool		all_quarantined;	/* of the last batch that brought anything */
+	bool		quarantine_seen;	/* the log has said so, last needed at ... */
+	instr_time	quarantined;
 
 	/* presence.c */
 	HTAB	   *trackers;
@@ -76,6 +93,21 @@ at402_elapsed_ms(instr_time since)
 /* Interrupts, and the settings where they were read again. */
 extern void at402_listener_interrupts(At402Listener *l);
 
+/* A frame that waits to be stored. */
+typedef struct At402Arrival
+{
+	dlist_node	node;
+	At402Input	input;
+	char		sender[AT402_SENDER_TEXT];	/* IMEI as sent; "" */
+	instr_time	arrived;
+	int			reports;		/* that it claims to hold */
+	At402Item  *item;			/* of the attempt that is under way */
+	At402Disposition disposition;	/* of the one that was committed */
+	const char *reason;
+} At402Arrival;
+
+#define AT402_ARRIVAL(iter) dlist_container(At402Arrival, node, (iter).cur)
+
 extern void at402_queue_init(At402Listener *l);
 
 /* Takes a frame into the queue; net's callback.  Does not raise. */
@@ -87,13 +119,38 @@ extern int64 at402_queue_due(const At402Listener *l);
 /* Stores what is due, and answers what is committed. */
 extern void at402_queue_flush(At402Listener *l);
 
+/* It is answered, or will not be. */
+extern void at402_arrival_free(At402Listener *l, At402Arrival *a);
+
+/*
+ * Stores these frames in one transaction that may take so long (ms; 0: without
+ * end), answers them when it is committed, and forgets them.  Else returns the
+ * error, and nothing has happened.
+ */
+extern ErrorData *at402_commit(At402Listener *l, dlist_head *arrivals, int limit_ms);
+
+extern void at402_retry_init(At402Listener *l);
+
+/*
+ * Is the frame of a device that hangs?  Then it is taken care of: tried apart,
+ * or forgotten while another one of the device waits.  Does not raise.
+ */
+extern bool at402_retry_takes(At402Listener *l, At402Arrival *a);
+
+/* Stores the queue; finds out whose fault it is when that fails. */
+extern void at402_retry_queue(At402Listener *l);
+
+/* Tries one of those that hang, and when the next is due; -1: there are none. */
+extern void at402_retry_suspect(At402Listener *l);
+extern int64 at402_retry_due(const At402Listener *l);
+
 extern void at402_presence_init(At402Listener *l);
 
 /* A connection has ended; net's callback. */
 extern void at402_presence_gone(void *listener, at402_ticket ticket, const char *imei);
 
 /* A frame of this sender was stored and answered. */
-extern void at402_presence_note(At402Listener *l, const At402Item *item);
+extern void at402_presence_note(At402Listener *l, const At402Input *input, const char *imei);
 
 /* What at402.device_state does not know yet, into the batch; and: now it does. */
 extern void at402_presence_add(At402Listener *l, At402Batch *batch);

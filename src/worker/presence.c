@@ -73,7 +73,7 @@ at402_presence_gone(void *listener, at402_ticket ticket, const char *imei)
  * A login names a new sender in place of the one before it.
  */
 void
-at402_presence_note(At402Listener *l, const At402Item *item)
+at402_presence_note(At402Listener *l, const At402Input *input, const char *imei)
 {
 	MemoryContext caller;
 	Connection *c;
@@ -81,20 +81,20 @@ at402_presence_note(At402Listener *l, const At402Item *item)
 	ListCell   *lc;
 	bool		found;
 
-	if (!at402_net_is_open(l->net, item->ticket))
+	if (!at402_net_is_open(l->net, input->ticket))
 		return;
-	t = hash_search(l->trackers, item->imei, HASH_ENTER, &found);
+	t = hash_search(l->trackers, imei, HASH_ENTER, &found);
 	if (!found)
 	{
 		t->connections = 0;
 		t->announced = false;
 	}
-	c = hash_search(l->connections, &item->ticket, HASH_ENTER, &found);
+	c = hash_search(l->connections, &input->ticket, HASH_ENTER, &found);
 	if (!found)
 		c->trackers = NIL;
 	if (list_member_ptr(c->trackers, t))
 		return;
-	if (item->logged_in)
+	if (input->logged_in)
 	{
 		foreach(lc, c->trackers)
 			tracker_left(l, lfirst(lc));
@@ -105,7 +105,7 @@ at402_presence_note(At402Listener *l, const At402Item *item)
 	c->trackers = lappend(c->trackers, t);
 	MemoryContextSwitchTo(caller);
 	t->connections++;
-	t->changed_at = item->received_at;
+	t->changed_at = input->received_at;
 	l->presence_changed = true;
 }
 

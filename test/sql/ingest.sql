@@ -25,7 +25,7 @@ CREATE VIEW events AS
 	SELECT d.imei, e.seq, e.time, e.n, e.kind, e.late, e.detail, ST_AsText(e.geom) AS at
 	FROM at402.event AS e JOIN at402.device AS d ON d.id = e.device_id;
 CREATE VIEW quarantined AS
-	SELECT received_at, transport, peer, imei, logged_in, protocol, report_no, reason, sqlstate,
+	SELECT received_at, transport, peer, imei, logged_in, protocol, report_no, report_nos, reason, sqlstate,
 		message, bytes
 	FROM at402.quarantine ORDER BY id;
 
@@ -461,7 +461,7 @@ FROM generate_series(1, 8) AS i \gset
 SELECT * FROM at402_ingest(ARRAY[:'eight']::at402_frame[], received_at => '2026-01-02 03:04:05+00');
 SELECT array_agg(seq ORDER BY seq) FROM at402.position;
 SELECT array_agg(seq ORDER BY seq) FROM at402.event;
-SELECT imei, report_no, reason, sqlstate, message, bytes = :'eight' AS whole_frame FROM quarantined;
+SELECT imei, report_no, report_nos, reason, sqlstate, message, bytes = :'eight' AS whole_frame FROM quarantined;
 SELECT seq, at FROM state;
 SELECT count(*) FROM at402.frame;
 -- again, with the trigger mended: only what was missing
@@ -474,7 +474,7 @@ BEGIN;
 CREATE TRIGGER refuse BEFORE INSERT ON at402.event FOR EACH ROW EXECUTE FUNCTION refuse('22012');
 SELECT * FROM at402_ingest(ARRAY[:'eight']::at402_frame[]);
 SELECT array_agg(seq ORDER BY seq) FROM at402.position;
-SELECT report_no, reason, sqlstate, message FROM quarantined;
+SELECT report_no, report_nos, reason, sqlstate, message FROM quarantined;
 ROLLBACK;
 
 BEGIN;
@@ -482,7 +482,7 @@ BEGIN;
 ALTER TABLE at402.position ADD CONSTRAINT slow CHECK (speed_kmh < 100);
 SELECT * FROM at402_ingest(ARRAY[x(:a, x_report(1, mask => '2', modules => gnss(1, 1, 98)),
 	x_report(2, mask => '2', modules => gnss(1, 1, 100)))]);
-SELECT report_no, sqlstate, reason FROM quarantined;
+SELECT report_no, report_nos, sqlstate, reason FROM quarantined;
 ROLLBACK;
 
 BEGIN;
@@ -492,7 +492,7 @@ CREATE FUNCTION broken() RETURNS trigger LANGUAGE plpgsql
 CREATE TRIGGER broken BEFORE INSERT ON at402.position FOR EACH ROW WHEN (NEW.seq = 2)
 	EXECUTE FUNCTION broken();
 SELECT * FROM at402_ingest(ARRAY[x(:a, x_report(1), x_report(2))]);
-SELECT report_no, sqlstate, message FROM quarantined;
+SELECT report_no, report_nos, sqlstate, message FROM quarantined;
 ROLLBACK;
 
 BEGIN;
@@ -594,6 +594,7 @@ SELECT * FROM row_counts();
 ROLLBACK;
 
 -- the sources of at402_ingest are of no use outside it
-SELECT e.* FROM error_of('SELECT * FROM at402_batch_position(1)') AS e;
+SELECT e.* FROM error_of('SELECT * FROM at402_batch_rows(1, ''io'') AS r(n smallint)') AS e;
+SELECT e.* FROM error_of('SELECT * FROM at402_batch_rows(1, ''pg_class'') AS r(n int)') AS e;
 
 DROP SCHEMA at402, regress_at402 CASCADE;

@@ -18,7 +18,7 @@ CREATE VIEW reports AS
 	SELECT d.imei, p.seq, p.time, p.speed_kmh, p.received_at
 	FROM at402.position AS p JOIN at402.device AS d ON d.id = p.device_id;
 CREATE VIEW quarantined AS
-	SELECT received_at::date AS received_on, imei, logged_in, protocol, report_no, reason, sqlstate,
+	SELECT received_at::date AS received_on, imei, logged_in, protocol, report_no, report_nos, reason, sqlstate,
 		message
 	FROM at402.quarantine ORDER BY id;
 
@@ -124,14 +124,14 @@ BEGIN;
 -- one frame, a row for each of its reports that was kept out
 INSERT INTO unwelcome VALUES (3), (6);
 SELECT * FROM at402_ingest(ARRAY[:'eight']::at402_frame[], received_at => '2026-01-02 00:00+00');
-SELECT report_no, reason, sqlstate, message FROM quarantined;
+SELECT report_no, report_nos, reason, sqlstate, message FROM quarantined;
 SELECT * FROM at402_release();
-SELECT report_no FROM quarantined;
+SELECT report_nos FROM quarantined;
 -- half mended: what can be stored is, and the frame stays until all of it is
 DELETE FROM unwelcome WHERE seq = 3;
 SELECT * FROM at402_release();
 SELECT array_agg(seq ORDER BY seq) FROM reports;
-SELECT count(*) FROM at402.quarantine WHERE report_no = 5;
+SELECT count(*) FROM at402.quarantine WHERE 5 = ANY (report_nos);
 DELETE FROM unwelcome;
 SELECT * FROM at402_release();
 SELECT array_agg(seq ORDER BY seq) FROM reports;

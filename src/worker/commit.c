@@ -1,0 +1,204 @@
+/*
+ * commit.c - a batch is stored in a transaction, and then answered
+ *
+ * answer() is the only place where answers come from, and it is reached only
+ * when COMMIT has returned.
+ */
+#include "postgres.h"
+
+#include "miscadmin.h"
+#include "utils/timeout.h"
+
+#include "pg/attempt.h"
+#include "pg/settings.h"
+#include "pg/store.h"
+#include "worker/listener.h"
+
+#define QUIET_MS 60000			/* after that the log says it anew */
+
+/* What is tried together. */
+typedef struct Attempt
+{
+	At402Listener *l;
+	dlist_head *arrivals;
+	int			limit_ms;
+	int			reports;		/* results */
+	int			inserted;
+	int			duplicates;
+	int			quarantined;
+	char		first_reason[64];	/* of what is in quarantine */
+	char		first_message[AT402_TEXT_SIZE];
+} Attempt;
+
+/* Runs in a transaction of its own. */
+static void
+store(void *argument)
+{
+	Attempt    *attempt = argument;
+	At402Batch *batch = at402_batch_create();
+	dlist_iter	iter;
+
+	if (attempt->limit_ms > 0)
+		enable_timeout_after(STATEMENT_TIMEOUT, attempt->limit_ms);
+	batch->listener = attempt->l->number;
+	batch->attempts = attempt->l->failures;
+	dlist_foreach(iter, attempt->arrivals)
+		AT402_ARRIVAL(iter)->item = at402_batch_add(batch, &AT402_ARRIVAL(iter)->input);
+	at402_presence_add(attempt->l, batch);
+	at402_store_batch(batch);
+	/* what the answers depend on has to outlive the transaction */
+	dlist_foreach(iter, attempt->arrivals)
+	{
+		At402Arrival *a = AT402_ARRIVAL(iter);
+
+		strlcpy(a->sender, a->item->imei, sizeof(a->sender));
+		a->disposition = a->item->disposition;
+		a->reason = a->item->reason;
+	}
+	attempt->reports = batch->reports_seen;
+	attempt->inserted = batch->inserted;
+	attempt->duplicates = batch->duplicates;
+	attempt->quarantined = batch->quarantined;
+	if (batch->first_reason != NULL)
+	{
+		strlcpy(attempt->first_reason, batch->first_reason, sizeof(attempt->first_reason));
+		strlcpy(attempt->first_message, batch->first_message, sizeof(attempt->first_message));
+	}
+	at402_batch_destroy(batch);
+	/*
+	 * COMMIT may wait for a standby, and must not be cut short.  From here on no
+	 * cancel can come; one that just came is taken now.
+	 */
+	disable_timeout(STATEMENT_TIMEOUT, false);
+	CHECK_FOR_INTERRUPTS();
+}
+
+/* ---- answers ---- */
+
+static void
+count_refused(At402StoreCounters *count, const At402Arrival *a)
+{
+	if (a->disposition == AT402_IGNORED)
+		at402_count(&count->ignored, 1);
+	else if (strcmp(a->reason, "unknown_sender") == 0)
+		at402_count(&count->unknown_sender, 1);
+	else if (strcmp(a->reason, "not_quarantined") == 0)
+		at402_count(&count->not_quarantined, 1);
+	else
+		at402_count(&count->over_limit, 1);
+}
+
+static void
+count_latency(At402ListenerStat *stat, instr_time arrived)
+{
+	instr_time	now;
+
+	INSTR_TIME_SET_CURRENT(now);
+	INSTR_TIME_SUBTRACT(now, arrived);
+	at402_count(&stat->store.answered, 1);
+	at402_count(&stat->store.latency_us, INSTR_TIME_GET_MICROSEC(now));
+	if (stat->latency_reset || INSTR_TIME_GET_MICROSEC(now) > stat->latency_max_us)
+		stat->latency_max_us = INSTR_TIME_GET_MICROSEC(now);
+	stat->latency_reset = false;
+}
+
+/*
+ * The frame is committed, or refused for good: tells net what becomes of its
+ * sender.
+ */
+static void
+answer(At402Listener *l, const At402Arrival *a)
+{
+	const At402Input *input = &a->input;
+	bool		tcp = strcmp(input->transport, "tcp") == 0;
+
+	switch (a->disposition)
+	{
+		case AT402_TO_ROWS:
+		case AT402_TO_DEVICE:
+			at402_net_answer(l->net, input->ticket);
+			count_latency(l->stat, a->arrived);
+			if (tcp)
+				at402_presence_note(l, input, a->sender);
+			break;
+		case AT402_TO_QUARANTINE:
+			at402_net_answer(l->net, input->ticket);
+			count_latency(l->stat, a->arrived);
+			break;
+		case AT402_TO_FRAME:
+			at402_net_forget(l->net, input->ticket);
+			break;
+		case AT402_IGNORED:
+		case AT402_REFUSED:
+			count_refused(&l->stat->store, a);
+			if (tcp && (a->disposition == AT402_IGNORED ||
+						strcmp(a->reason, "unknown_sender") == 0))
+				at402_net_close(l->net, input->ticket);
+			else
+				at402_net_forget(l->net, input->ticket);
+			break;
+	}
+}
+
+/*
+ * What goes to quarantine is answered, so the tracker forgets it: somebody has
+ * to know.  One line when it begins, and again only after a quiet time.
+ */
+static void
+note_quarantined(At402Listener *l, const Attempt *attempt)
+{
+	if (attempt->reports > 0 || attempt->quarantined > 0)
+		l->all_quarantined = attempt->quarantined > 0 &&
+			attempt->inserted + attempt->duplicates == 0;
+	if (attempt->quarantined == 0)
+		return;
+	if (!l->quarantine_seen || at402_elapsed_ms(l->quarantined) > QUIET_MS)
+	{
+		ereport(LOG,
+				errmsg("at402 puts reports in quarantine: %d of %d, %s: %s",
+					   attempt->quarantined, Max(attempt->reports, attempt->quarantined),
+					   attempt->first_reason, attempt->first_message),
+				errhint("See at402.quarantine; when it is mended: SELECT * FROM at402_release();"));
+		at402_stat_set_error(l->stat, psprintf("%s: %s", attempt->first_reason,
+											   attempt->first_message));
+	}
+	l->quarantine_seen = true;
+	INSTR_TIME_SET_CURRENT(l->quarantined);
+}
+
+ErrorData *
+at402_commit(At402Listener *l, dlist_head *arrivals, int limit_ms)
+{
+	Attempt		attempt = {.l = l, .arrivals = arrivals, .limit_ms = limit_ms};
+	At402StoreCounters *count = &l->stat->store;
+	ErrorData  *error = NULL;
+	dlist_mutable_iter iter;
+
+	if (!at402_attempt(AT402_TRANSACTION, store, &attempt, &error))
+	{
+		disable_timeout(STATEMENT_TIMEOUT, false);
+		QueryCancelPending = false; /* one that came too late to be caught */
+		return error;
+	}
+	/*
+	 * Told to end during the commit: its wait for a standby may have been cut
+	 * short, and then nobody knows whether the batch will last.
+	 */
+	if (ProcDiePending)
+		CHECK_FOR_INTERRUPTS();
+	at402_presence_stored(l);	/* before the answers tell of new connections */
+	dlist_foreach_modify(iter, arrivals)
+	{
+		answer(l, AT402_ARRIVAL(iter));
+		at402_arrival_free(l, AT402_ARRIVAL(iter));
+	}
+	at402_net_flush(l->net);
+	at402_count(&count->reports, attempt.reports);
+	at402_count(&count->inserted, attempt.inserted);
+	at402_count(&count->duplicates, attempt.duplicates);
+	at402_count(&count->quarantined, attempt.quarantined);
+	at402_count(&count->batches, 1);
+	l->passes += attempt.inserted + attempt.duplicates > 0;
+	note_quarantined(l, &attempt);
+	return NULL;
+}
