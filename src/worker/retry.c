@@ -404,13 +404,18 @@ sort_out(At402Listener *l)
 	return l->passes != before;
 }
 
-/* After a timeout no batch may take so long again for a while. */
+/*
+ * After a timeout no batch may take so long again for a while.  But what fails
+ * again and again, with nothing new beside it, gets all of its time.
+ */
 static int
 queue_limit_ms(const At402Listener *l)
 {
-	if (l->has_hung && at402_elapsed_ms(l->hung) < CAREFUL_TIMEOUTS * timeout_ms())
-		return suspect_limit_ms();
-	return at402_report_timeout;
+	bool		careful = l->has_hung &&
+		at402_elapsed_ms(l->hung) < CAREFUL_TIMEOUTS * (int64) timeout_ms();
+
+	return careful && (l->failures == 0 || l->others_came) ? suspect_limit_ms()
+														   : at402_report_timeout;
 }
 
 void
