@@ -71,6 +71,7 @@ typedef struct At402Device
 	TimestampTz first_seen;		/* when the first frame of the batch came */
 	const char *known[AT402_FACTS]; /* what at402.device says; NULL: nothing */
 	const char *said[AT402_FACTS];	/* what the batch says; NULL: nothing */
+	bool		has_row;		/* in at402.device_state */
 	bool		has_state;		/* there were reports before: the last one's */
 	TimestampTz state_time;
 	bool		state_ignition;

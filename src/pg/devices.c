@@ -215,12 +215,28 @@ find_states(List *devices)
 								  compare_id);
 		Datum		time = SPI_getbinval(tuple, desc, 2, &null);
 
-		if (d == NULL || null)
+		if (d == NULL)
+			continue;
+		(*d)->has_row = true;
+		if (null)
 			continue;
 		(*d)->state_time = DatumGetTimestampTz(time);
 		(*d)->has_state = true;
 		(*d)->state_ignition = DatumGetBool(SPI_getbinval(tuple, desc, 3, &null)) && !null;
 	}
+}
+
+void
+at402_find_states(At402Batch *batch)
+{
+	HASH_SEQ_STATUS scan;
+	List	   *devices = NIL;
+	At402Device *d;
+
+	hash_seq_init(&scan, batch->devices);
+	while ((d = hash_seq_search(&scan)) != NULL)
+		devices = lappend(devices, d);
+	find_states(devices);
 }
 
 /* ---- registering ---- */
@@ -390,8 +406,14 @@ static void
 resolve_some(At402Batch *batch, List *devices)
 {
 	Resolving	r = {.batch = batch, .devices = devices};
-	At402Rejection *rejection = at402_try(batch, resolve, &r, NULL);
+	At402Rejection *rejection;
 	int			half = list_length(devices) / 2;
+	int			code = ERRCODE_UNIQUE_VIOLATION;
+
+	/* without ON CONFLICT (rules) another listener may be faster */
+	for (int i = 0; code == ERRCODE_UNIQUE_VIOLATION && i < AT402_REPEAT_TRIES; i++)
+		if ((rejection = at402_try(batch, resolve, &r, &code)) == NULL)
+			break;
 
 	if (rejection == NULL)
 	{

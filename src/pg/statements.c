@@ -21,7 +21,9 @@
  *
  * What holds on Citus too: an INSERT ends with RETURNING, and where rows may
  * conflict it stands in WITH.  Both are refused where a user has put rules on
- * the table: there an anti-join takes their place.
+ * the table: there what is there already is looked up first, and what is not is
+ * inserted by a plain INSERT.  (In one statement a rule would find nothing: it
+ * runs the source of the INSERT again, after it.)
  */
 #include "postgres.h"
 
@@ -58,8 +60,8 @@ typedef enum Pattern
 	INSERT_ROWS,				/* into table */
 	INSERT_NEW_REPORTS,
 	INSERT_REPORTS,				/* that are not there yet */
-	UPSERT_STATE,				/* with rules: update those that are there */
-	INSERT_STATE				/* with rules: insert those that are not */
+	FIND_REPORTS,				/* that are there */
+	UPSERT_STATE				/* with rules: update those that are there */
 } Pattern;
 
 typedef struct Definition
@@ -84,14 +86,14 @@ static const Definition definitions[AT402_STATEMENTS] = {
 		"SELECT s.device_id, s.\"time\", s.ignition FROM at402.device_state AS s "
 		"WHERE s.device_id" EQ "ANY ($1)",
 		.arguments = 1, .types = {INT4ARRAYOID}},
-#define UNKNOWN "ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2)) AS u(imei, first_seen) "
+#define INSERT_UNKNOWN                                                                             \
+	"INSERT INTO at402.device (imei, first_seen) SELECT u.imei, u.first_seen "                     \
+	"FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2)) AS u(imei, first_seen) "        \
+	"ORDER BY u.imei"
 	[AT402_SQL_REGISTER_DEVICES] = {AS_WRITTEN,
-		"WITH stored AS (INSERT INTO at402.device (imei, first_seen) "
-		"  SELECT u.imei, u.first_seen FROM " UNKNOWN "ORDER BY u.imei "
-		"  ON CONFLICT (imei) DO NOTHING RETURNING 1) SELECT 1 FROM stored",
-		"device",
-		"INSERT INTO at402.device (imei, first_seen) SELECT u.imei, u.first_seen FROM " UNKNOWN
-		"LEFT JOIN at402.device AS d ON d.imei" EQ "u.imei WHERE d.imei IS NULL ORDER BY u.imei",
+		"WITH stored AS (" INSERT_UNKNOWN " ON CONFLICT (imei) DO NOTHING RETURNING 1) "
+		"SELECT 1 FROM stored",
+		"device", INSERT_UNKNOWN,
 		.arguments = 2, .types = {TEXTARRAYOID, 1185 /* timestamptz[] */ }},
 	/* in the order of At402Fact */
 	[AT402_SQL_UPDATE_DEVICE] = {AS_WRITTEN,
@@ -107,9 +109,13 @@ static const Definition definitions[AT402_STATEMENTS] = {
 		"ANY ($1)",
 		.arguments = 1, .types = {INT4ARRAYOID}},
 	[AT402_SQL_STATE] = {UPSERT_STATE, OF_BATCH},
-	[AT402_SQL_NEW_STATE] = {INSERT_STATE, OF_BATCH},
+	[AT402_SQL_NEW_STATES] = {AS_WRITTEN,
+		"INSERT INTO at402.device_state (device_id) "
+		"SELECT u.id FROM pg_catalog.unnest($1) AS u(id) ORDER BY u.id",
+		.arguments = 1, .types = {INT4ARRAYOID}},
 	[AT402_SQL_NEW_POSITIONS] = {INSERT_NEW_REPORTS, OF_BATCH},
 	[AT402_SQL_POSITIONS] = {INSERT_REPORTS, OF_BATCH},
+	[AT402_SQL_FIND_POSITIONS] = {FIND_REPORTS, OF_BATCH},
 	[AT402_SQL_IGNITION_BEFORE] = {AS_WRITTEN,
 		"SELECT p.ignition FROM at402.position AS p WHERE p.device_id" EQ "$1 "
 		"AND p.\"time\" OPERATOR(pg_catalog.<) $2 AND p.\"time\" OPERATOR(pg_catalog.>) "
@@ -432,15 +438,18 @@ statement_text(const Definition *d)
 		return psprintf("%s%s", insert_rows(d->text, &c),
 						at402_has_rules(d->text) ? "" : " RETURNING 1");
 	}
+	if (d->pattern == FIND_REPORTS)
+		return psprintf("SELECT p.device_id, p.\"time\", p.seq, p.content_hash "
+						"FROM %s.at402_batch_rows($1, 'position') AS r(device_id pg_catalog.int4, "
+						"\"time\" pg_catalog.timestamptz, seq pg_catalog.int2, "
+						"content_hash pg_catalog.int4) JOIN at402.position AS p ON "
+						SAME_KEY("p", "r"), at402_schema_name("at402"));
 	if (d->pattern == INSERT_NEW_REPORTS || d->pattern == INSERT_REPORTS)
 	{
 		c = read_columns("position", NULL);
 		insert = insert_rows("position", &c);
 		if (d->pattern == INSERT_NEW_REPORTS)
 			return psprintf("%s RETURNING " KEY, insert);
-		if (at402_has_rules("position"))
-			return psprintf("%s LEFT JOIN at402.position AS p ON " SAME_KEY("p", "r")
-							" WHERE p.device_id IS NULL RETURNING " KEY, insert);
 		return psprintf("WITH stored AS (%s ON CONFLICT (" KEY ") DO NOTHING RETURNING " KEY ") "
 						"SELECT " KEY " FROM stored", insert);
 	}
@@ -451,13 +460,10 @@ statement_text(const Definition *d)
 	if (!rules)
 		return psprintf("WITH stored AS (%s ON CONFLICT (device_id) DO UPDATE SET %s "
 						"RETURNING 1) SELECT 1 FROM stored", insert, c.changes.data);
-	if (d->pattern == UPSERT_STATE)
-		return psprintf("UPDATE at402.device_state AS s SET %s FROM (SELECT %s "
-						"FROM %s.at402_batch_rows($1, 'device_state') AS r(%s)) AS e "
-						"WHERE s.device_id" EQ "e.device_id",
-						c.changes.data, c.values.data, at402_schema_name("at402"), c.types.data);
-	return psprintf("%s LEFT JOIN at402.device_state AS p ON p.device_id" EQ "r.device_id "
-					"WHERE p.device_id IS NULL", insert);
+	return psprintf("UPDATE at402.device_state AS s SET %s FROM (SELECT %s "
+					"FROM %s.at402_batch_rows($1, 'device_state') AS r(%s)) AS e "
+					"WHERE s.device_id" EQ "e.device_id",
+					c.changes.data, c.values.data, at402_schema_name("at402"), c.types.data);
 }
 
 /* ---- the plans ---- */

@@ -31,8 +31,6 @@
 #include "pg/statements.h"
 #include "pg/store.h"
 
-#define REPEAT_TRIES 3			/* against somebody who stores the same at the same time */
-
 /* ---- trying ---- */
 
 At402Rejection *
@@ -164,12 +162,36 @@ compare_late(At402Batch *batch)
 	}
 }
 
+/* The devices of the slice, in the order of their ids; those without a row in
+ * device_state, or all. */
+static Datum
+devices_of_slice(At402Batch *batch, bool all)
+{
+	Datum	   *ids = palloc(sizeof(Datum) * (batch->last - batch->first));
+	const At402Device *before = NULL;
+	int			count = 0;
+
+	for (int i = batch->first; i < batch->last; i++)
+	{
+		const At402Device *device = batch->reports[i]->item->device;
+
+		if (device != before && (all || !device->has_row))
+			ids[count++] = Int32GetDatum(device->id);
+		before = device;
+	}
+	return PointerGetDatum(construct_array(ids, count, INT4OID, sizeof(int32), true,
+										   TYPALIGN_INT));
+}
+
 static void
 store_state(At402Batch *batch)
 {
-	at402_run_batch(batch, AT402_SQL_STATE);
 	if (at402_has_rules("device_state"))
-		at402_run_batch(batch, AT402_SQL_NEW_STATE);
+	{
+		at402_find_states(batch);
+		at402_run(AT402_SQL_NEW_STATES, (Datum[]) {devices_of_slice(batch, false)}, NULL);
+	}
+	at402_run_batch(batch, AT402_SQL_STATE);
 }
 
 /* What follows from the reports that are new. */
@@ -221,35 +243,28 @@ store_new(void *argument)
 	SPI_finish();
 }
 
+/* With rules on the table: those that are there are not new. */
 static void
-lock_states(At402Batch *batch)
+find_repeats(At402Batch *batch)
 {
-	Datum	   *ids = palloc(sizeof(Datum) * (batch->last - batch->first));
-	int			count = 0;
-	Datum		array;
-
-	for (int i = batch->first; i < batch->last; i++)
-	{
-		Datum		id = Int32GetDatum(batch->reports[i]->item->device->id);
-
-		if (count == 0 || ids[count - 1] != id)
-			ids[count++] = id;
-	}
-	array = PointerGetDatum(construct_array(ids, count, INT4OID, sizeof(int32), true,
-											TYPALIGN_INT));
-	at402_run(AT402_SQL_LOCK_STATES, &array, NULL);
+	at402_run_batch(batch, AT402_SQL_FIND_POSITIONS);
+	for (uint64 i = 0; i < SPI_processed; i++)
+		find_report(batch, SPI_tuptable->vals[i], SPI_tuptable->tupdesc)->is_new = false;
 }
 
 static void
 store_any(void *argument)
 {
 	At402Batch *batch = argument;
+	bool		rules = at402_has_rules("position");
 
 	SPI_connect();
-	lock_states(batch);
+	at402_run(AT402_SQL_LOCK_STATES, (Datum[]) {devices_of_slice(batch, true)}, NULL);
 	for (int i = batch->first; i < batch->last; i++)
 		batch->reports[i]->is_new = true;
-	at402_run_batch(batch, AT402_SQL_POSITIONS);
+	if (rules)
+		find_repeats(batch);
+	at402_run_batch(batch, rules ? AT402_SQL_NEW_POSITIONS : AT402_SQL_POSITIONS);
 	if (mark_new(batch) > 0)
 	{
 		store_state(batch);
@@ -269,7 +284,7 @@ try_slice(At402Batch *batch)
 		(rejection = at402_try(batch, store_new, batch, &code)) == NULL)
 		return NULL;
 	/* without ON CONFLICT (rules) another listener may be faster once more */
-	for (int i = 0; code == ERRCODE_UNIQUE_VIOLATION && i < REPEAT_TRIES; i++)
+	for (int i = 0; code == ERRCODE_UNIQUE_VIOLATION && i < AT402_REPEAT_TRIES; i++)
 		if ((rejection = at402_try(batch, store_any, batch, &code)) == NULL)
 			return NULL;
 	return rejection;

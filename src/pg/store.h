@@ -25,6 +25,8 @@ extern void at402_store_restart(int listener);
 
 /* ---- for the parts of storing ---- */
 
+#define AT402_REPEAT_TRIES 3	/* against somebody who stores the same at the same time */
+
 /*
  * Does a part of the work in a subtransaction.  NULL: it is done.  Else it is
  * undone and may be done for half of what it was for; what fails alone is
