@@ -236,6 +236,12 @@ release_rows(SPITupleTable *rows, uint64 count)
 	return released;
 }
 
+/* Which of them: $1, $2 since and until, $3 imei, $4 reason */
+#define QUARANTINED                                                                                \
+	"WHERE received_at OPERATOR(pg_catalog.>=) $1 AND received_at OPERATOR(pg_catalog.<) $2 "      \
+	"AND ($3 IS NULL OR imei OPERATOR(pg_catalog.=) $3) "                                          \
+	"AND ($4 IS NULL OR reason OPERATOR(pg_catalog.=) $4)"
+
 /*
  * at402_release(since, until, imei, reason) -> frames, released, kept
  *
@@ -261,12 +267,17 @@ at402_release(PG_FUNCTION_ARGS)
 		nulls[i] = PG_ARGISNULL(i) ? 'n' : ' ';
 	}
 	SPI_connect();
+	/* all devices in the order of their ids, as a listener locks them: it would be a deadlock
+	 * to come back to a smaller one with the next frames */
+	SPI_execute_with_args(
+		"SELECT FROM at402.device_state AS s WHERE s.device_id OPERATOR(pg_catalog.=) ANY (ARRAY("
+		"  SELECT d.id FROM at402.device AS d WHERE d.imei OPERATOR(pg_catalog.=) ANY (ARRAY("
+		"    SELECT DISTINCT imei FROM at402.quarantine " QUARANTINED ")))) "
+		"ORDER BY s.device_id FOR UPDATE",
+		4, types, args, nulls, false, 0);
 	cursor = SPI_cursor_open_with_args(NULL,
 		"SELECT id, received_at, logged_in, imei, protocol, transport, pg_catalog.host(peer), bytes "
-		"FROM at402.quarantine WHERE received_at OPERATOR(pg_catalog.>=) $1 "
-		"  AND received_at OPERATOR(pg_catalog.<) $2 "
-		"  AND ($3 IS NULL OR imei OPERATOR(pg_catalog.=) $3) "
-		"  AND ($4 IS NULL OR reason OPERATOR(pg_catalog.=) $4) ORDER BY id",
+		"FROM at402.quarantine " QUARANTINED " ORDER BY id",
 		4, types, args, nulls, false, 0);
 	for (;;)
 	{

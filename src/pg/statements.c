@@ -472,8 +472,9 @@ statement_text(const Definition *d)
 static void
 plan_by_keys(SPIPlanPtr plan)
 {
-	static const char *const switches[] = {"enable_seqscan", "enable_hashjoin",
-		"enable_mergejoin"};
+	/* a bitmap would lock rows in the order in which they lie, not in that of their keys */
+	static const char *const switches[] = {"enable_seqscan", "enable_bitmapscan",
+		"enable_hashjoin", "enable_mergejoin"};
 	int			level = NewGUCNestLevel();
 	CachedPlan *made;
 

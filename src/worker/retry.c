@@ -35,6 +35,7 @@
 #define ALONE_MIN_MS 20
 #define ALONE_MAX_MS 1000
 #define SUSPECT_MIN_MS 100
+#define SUSPECT_REST_MS 1000	/* between two tries of one, at least */
 #define CAREFUL_TIMEOUTS 10		/* so long after one the queue gets a tenth of the time */
 #define MAX_HANGS 3				/* of a frame of a suspect */
 #define MAX_SUSPECTS 10000
@@ -45,8 +46,9 @@ typedef struct Suspect
 {
 	char		imei[AT402_SENDER_TEXT];	/* key */
 	At402Arrival *waiting;		/* its oldest frame; NULL: none */
-	int			hangs;			/* of that frame */
-	uint64		passes;			/* of the listener, when it was tried last */
+	int			hangs;			/* of that frame, while others passed */
+	uint64		passes;			/* of the listener, when one was counted last */
+	instr_time	counted;
 	instr_time	tried;
 	bool		of_environment; /* it fails with an error that is not to be judged */
 	char		sqlstate[6];
@@ -143,6 +145,7 @@ suspect(At402Listener *l, dlist_head *arrivals, const ErrorData *error)
 		s->of_environment = !at402_is_timeout(error) && !at402_is_undecided(error);
 		strlcpy(s->sqlstate, unpack_sql_state(error->sqlerrcode), sizeof(s->sqlstate));
 		INSTR_TIME_SET_CURRENT(s->tried);
+		s->counted = s->tried;
 	}
 	dlist_foreach_modify(iter, arrivals)
 	{
@@ -173,8 +176,7 @@ next_suspect(const At402Listener *l, int64 *due)
 	hash_seq_init(&scan, l->suspects);
 	while ((s = hash_seq_search(&scan)) != NULL)
 	{
-		/* three tries must not be over while somebody alters a table */
-		int64		rest = Max(timeout_ms() - at402_elapsed_ms(s->tried), 0);
+		int64		rest = Max(SUSPECT_REST_MS - at402_elapsed_ms(s->tried), 0);
 
 		if (s->waiting != NULL && (next == NULL || rest < *due))
 		{
@@ -257,11 +259,15 @@ at402_retry_suspect(At402Listener *l)
 		s->of_environment = !at402_is_timeout(error) && !at402_is_undecided(error);
 		strlcpy(s->sqlstate, unpack_sql_state(error->sqlerrcode), sizeof(s->sqlstate));
 		FreeErrorData(error);
-		/* where nothing else has passed, nobody knows whose fault it was */
-		if (passes != s->passes)
-			s->hangs++;
-		s->passes = passes;
 		INSTR_TIME_SET_CURRENT(s->tried);
+		/* where nothing else has passed, nobody knows whose fault it was; and three of them
+		 * must not be over while somebody alters a table */
+		if (passes != s->passes && at402_elapsed_ms(s->counted) >= timeout_ms())
+		{
+			s->hangs++;
+			s->passes = passes;
+			s->counted = s->tried;
+		}
 		if (s->hangs >= MAX_HANGS && !s->of_environment)
 		{
 			s->waiting->input.rejected = "could not be stored alone, while others could";

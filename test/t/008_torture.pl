@@ -68,6 +68,29 @@ sub change_settings
 	sql($node, join('', map { "ALTER SYSTEM $_;" } @_) . 'SELECT pg_reload_conf()');
 }
 
+# A trigger on a table that runs this PL/pgSQL for each row, until drop_trigger()
+sub make_trigger
+{
+	my ($table, $body) = @_;
+	sql($node, "CREATE FUNCTION public.hinder_$table() RETURNS trigger LANGUAGE plpgsql AS
+		\$\$ BEGIN $body; RETURN NEW; END \$\$;
+		CREATE TRIGGER hinder BEFORE INSERT ON at402.$table FOR EACH ROW
+		EXECUTE FUNCTION public.hinder_$table()");
+}
+
+sub drop_trigger
+{
+	# all partitions at once: taken one by one they deadlock with whoever stores
+	sql($node, "BEGIN; LOCK TABLE at402.$_[0]; DROP FUNCTION public.hinder_$_[0] CASCADE; COMMIT");
+}
+
+# What went to quarantine for a trigger that is gone.  In time: a listener may just be storing it.
+sub release
+{
+	sql($node, "BEGIN; LOCK TABLE at402.quarantine IN SHARE MODE; COMMIT;
+		SELECT at402_release(reason => 'rejected'); SELECT at402_release(reason => 'timeout')");
+}
+
 # Each returns when it is over.  What lasts, lasts less than trackers wait for answers over UDP.
 my %faults = (
 	(map { my $victim = $_; ("kill -9 $victim" => sub { kill_hard($node, $victim) }) }
@@ -121,6 +144,90 @@ my %faults = (
 		change_settings('SET default_transaction_read_only = on');
 		reach($fleet, 'max(failed_batches) >= ' . one_of(1, 2, 3) . ' FROM at402_stat_listener');
 		change_settings('RESET default_transaction_read_only');
+	},
+
+	# some reports are refused, and quarantine refuses them too: silence for these alone
+	'refused, by quarantine too' => sub {
+		my ($fleet) = @_;
+
+		reset_stat($node);
+		make_trigger('quarantine', "RAISE 'no'");
+		make_trigger('position', "IF NEW.device_id % 5 = 0 THEN RAISE 'no'; END IF");
+		reach($fleet, 'sum(not_quarantined) > ' . one_of(0, 20) . ' FROM at402_stat_listener');
+		drop_trigger($_) foreach shuffle(qw(position quarantine));
+		release();
+	},
+
+	'internal error for some' => sub {
+		my ($fleet) = @_;
+
+		make_trigger('position', "IF NEW.device_id % 7 = 0 THEN RAISE 'no'
+			USING ERRCODE = '" . one_of(qw(XX000 0A000 55000 P0001 40001)) . "'; END IF");
+		reach($fleet, 'count(*) > 0 FROM at402.quarantine');
+		drop_trigger('position');
+		release();
+	},
+
+	'hang for some' => sub {
+		my ($fleet) = @_;
+		my $session = $node->background_psql($At402::database);
+
+		change_settings("SET at402.report_timeout = '400ms'");
+		$session->query_safe('SELECT pg_advisory_lock(402)');
+		make_trigger('position', 'IF NEW.device_id % ' . one_of(7, 25)
+			. ' = 0 THEN PERFORM pg_advisory_xact_lock(402); END IF');
+		reach($fleet, one_of('max(failed_batches) > 0 FROM at402_stat_listener',
+			'count(*) > 0 FROM at402.quarantine'));
+		$session->query_safe('SELECT pg_advisory_unlock(402)');
+		$session->quit;
+		drop_trigger('position');
+		change_settings('RESET at402.report_timeout');
+		release();
+	},
+
+	'rows of some devices locked' => sub {
+		my ($fleet) = @_;
+		my $session = $node->background_psql($At402::database);
+
+		change_settings("SET at402.report_timeout = '400ms'");
+		$session->query_safe('BEGIN; SELECT FROM at402.device_state WHERE device_id % 10 = 0
+			ORDER BY device_id FOR UPDATE');
+		reach($fleet, 'max(failed_batches) > 0 FROM at402_stat_listener');
+		$session->query_safe('COMMIT');
+		$session->quit;
+		change_settings('RESET at402.report_timeout');
+		release();
+	},
+
+	'rules' => sub {
+		my ($fleet) = @_;
+		my @tables = grep { one_of(0, 1) } qw(position device_state device event);
+
+		reset_stat($node);
+		sql($node, "CREATE RULE hinder AS ON INSERT TO at402.$_ DO ALSO NOTHING") foreach @tables;
+		reach($fleet, 'sum(inserted) > 200 FROM at402_stat_listener');
+		sql($node, "DROP RULE hinder ON at402.$_") foreach @tables;
+	},
+
+	'bad logins, and quarantine in parts' => sub {
+		my ($fleet) = @_;
+
+		reset_stat($node);
+		ask(connect_tcp($node), login('123456789012345')) for 1 .. 3;
+		sql($node, 'ALTER TABLE at402.quarantine DETACH PARTITION at402.quarantine_default');
+		ask(connect_tcp($node), login('123456789012345')) for 1 .. 3;
+		sql($node, 'ALTER TABLE at402.quarantine ATTACH PARTITION at402.quarantine_default DEFAULT;
+			DELETE FROM at402.quarantine WHERE reason = \'impossible_imei\'');
+	},
+
+	'who is connected is refused for some' => sub {
+		my ($fleet) = @_;
+
+		reset_stat($node);
+		make_trigger('event', "IF NEW.device_id % 3 = 0 AND NEW.kind IN ('online', 'offline')
+			THEN RAISE 'no'; END IF");
+		reach($fleet, 'sum(inserted) > 300 FROM at402_stat_listener');
+		drop_trigger('event');
 	},
 
 	'read-only role' => sub {
