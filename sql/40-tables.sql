@@ -10,36 +10,35 @@
 -- column or table adds a line.
 
 CREATE FUNCTION at402_data_tables()
-RETURNS TABLE (table_name text, range_column text, keys text, index_columns text, options text,
-			   about text)
+RETURNS TABLE (table_name text, range_column text, keys text, options text, about text)
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
 SET search_path = pg_catalog, pg_temp
 AS $$
 	VALUES
-	('device', NULL, 'PRIMARY KEY (id), UNIQUE (imei)', NULL, '',
+	('device', NULL, 'PRIMARY KEY (id), UNIQUE (imei)', '',
 	 'trackers: one row each, made by their first login or report'),
 	-- every report may update its row: the free space keeps these updates HOT
-	('device_state', NULL, 'PRIMARY KEY (device_id)', NULL, 'WITH (fillfactor = 70)',
+	('device_state', NULL, 'PRIMARY KEY (device_id)', 'WITH (fillfactor = 70)',
 	 'last report and last good position of each device; late reports never set it back'),
-	('position', 'time', 'PRIMARY KEY (device_id, time, seq, content_hash)', NULL, '',
+	('position', 'time', 'PRIMARY KEY (device_id, time, seq, content_hash)', '',
 	 'every report: one row each; its key makes a report that is sent again stored once'),
-	('event', 'time', NULL, 'device_id, time', '',
+	('event', 'time', NULL, '',
 	 'what happened: reason flags of reports, and events derived from them'),
-	('io', 'time', NULL, 'device_id, time', '',
+	('io', 'time', NULL, '',
 	 'what happened at inputs and outputs: lines that changed, driver IDs, probes, alcohol tests'),
-	('motion', 'time', NULL, 'device_id, time', '',
+	('motion', 'time', NULL, '',
 	 'driver behaviour: accelerations and idling since the report before'),
-	('can', 'time', NULL, 'device_id, time', '',
+	('can', 'time', NULL, '',
 	 'what the vehicle''s bus told (FMS, OBD, J1939, NMEA 2000, tyres, trailer, scooters)'),
-	('can_frame', 'time', NULL, 'device_id, time', '',
+	('can_frame', 'time', NULL, '',
 	 'single CAN frames as seen on the vehicle''s bus'),
-	('ble', 'time', NULL, 'device_id, time', '',
+	('ble', 'time', NULL, '',
 	 'Bluetooth beacons and sensors that were heard'),
-	('module', 'time', NULL, 'device_id, time', '',
+	('module', 'time', NULL, '',
 	 'modules of reports that have no table of their own'),
-	('frame', 'received_at', NULL, 'device_id, received_at', '',
+	('frame', 'received_at', NULL, '',
 	 'frames as received, for replay; setting at402.store_frames'),
-	('quarantine', 'received_at', 'PRIMARY KEY (id, received_at)', NULL, '',
+	('quarantine', 'received_at', 'PRIMARY KEY (id, received_at)', '',
 	 'what could not be stored, with the reason; at402_release() tries it again')
 $$;
 COMMENT ON FUNCTION at402_data_tables() IS
@@ -250,6 +249,57 @@ $$;
 COMMENT ON FUNCTION at402_data_columns() IS
 'definition of the columns of the tables that at402_create_tables makes, in their order; about becomes the comment of the column';
 
+CREATE FUNCTION at402_data_indexes()
+RETURNS TABLE (table_name text, index_name text, definition text)
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+	VALUES
+	('event', 'event_device_id_time_idx', '(device_id, time)'),
+	('io', 'io_device_id_time_idx', '(device_id, time)'),
+	('motion', 'motion_device_id_time_idx', '(device_id, time)'),
+	('can', 'can_device_id_time_idx', '(device_id, time)'),
+	('can_frame', 'can_frame_device_id_time_idx', '(device_id, time)'),
+	('ble', 'ble_device_id_time_idx', '(device_id, time)'),
+	('module', 'module_device_id_time_idx', '(device_id, time)'),
+	('frame', 'frame_device_id_received_at_idx', '(device_id, received_at)')
+$$;
+COMMENT ON FUNCTION at402_data_indexes() IS
+'definition of the indexes that at402_create_tables makes beside the keys; definition is what follows the name of the table in CREATE INDEX';
+
+-- Views show their rows with the rights, and the row security, of who asks.
+CREATE FUNCTION at402_data_views()
+RETURNS TABLE (view_name text, query text, about text)
+LANGUAGE sql STABLE PARALLEL SAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT v.view_name, format(v.query, e.extnamespace::regnamespace), v.about
+	FROM pg_extension AS e, LATERAL (VALUES
+	('last_position',
+	 'SELECT d.id AS device_id, d.imei, d.name, s.time, s.received_at, s.position_time,
+		s.geom, %1$s.ST_X(s.geom) AS longitude, %1$s.ST_Y(s.geom) AS latitude,
+		s.speed_kmh, s.heading_deg, s.altitude_m, s.ignition, s.external_voltage_v,
+		s.battery_percent, s.lifetime_odometer_km, s.journey_distance_km,
+		coalesce(s.connected, false) AS connected, s.last_seen
+	  FROM at402.device AS d LEFT JOIN at402.device_state AS s ON s.device_id = d.id',
+	 'where each device was last, and in which state')
+		) AS v (view_name, query, about)
+	WHERE e.extname = 'postgis'
+$$;
+COMMENT ON FUNCTION at402_data_views() IS
+'definition of the views that at402_create_tables makes, in their order; in query, %1$s stands for the schema of PostGIS';
+
+-- Only registry tables have triggers of ours, never those that reports go to.
+CREATE FUNCTION at402_data_triggers()
+RETURNS TABLE (table_name text, trigger_name text, definition text)
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT NULL::text, NULL::text, NULL::text WHERE false
+$$;
+COMMENT ON FUNCTION at402_data_triggers() IS
+'definition of the triggers that at402_create_tables makes; in definition, what follows CREATE TRIGGER name, and %1$s stands for the schema of at402, %2$s for the table';
+
 -- Columns that came later.  Between ALTER EXTENSION UPDATE and
 -- at402_create_tables() they are missing, and storing goes on without them; any
 -- other column that is missing was dropped, and storing waits for it.
@@ -282,9 +332,7 @@ DECLARE
 	wanted		text;
 	columns		text;
 	identity	text;
-	index_name	text;
 	default_name text;
-	postgis		regnamespace;
 	t			record;
 	o			record;
 BEGIN
@@ -347,10 +395,13 @@ BEGIN
 			EXECUTE format('ALTER TABLE %s %s', t.name, columns);
 		END IF;
 
-		index_name := concat_ws('_', t.table_name, replace(t.index_columns, ', ', '_'), 'idx');
-		IF t.index_columns IS NOT NULL AND to_regclass('at402.' || index_name) IS NULL THEN
-			EXECUTE format('CREATE INDEX %I ON %s (%s)', index_name, t.name, t.index_columns);
-		END IF;
+		FOR o IN
+			SELECT d.index_name, d.definition FROM @extschema@.at402_data_indexes() AS d
+			WHERE d.table_name = t.table_name
+				AND to_regclass(format('at402.%I', d.index_name)) IS NULL
+		LOOP
+			EXECUTE format('CREATE INDEX %I ON %s %s', o.index_name, t.name, o.definition);
+		END LOOP;
 
 		IF t.ranged AND NOT EXISTS (SELECT FROM pg_partitioned_table
 									WHERE partrelid = t.name::regclass AND partdefid <> 0) THEN
@@ -366,14 +417,20 @@ BEGIN
 		END IF;
 	END LOOP;
 
-	SELECT extnamespace INTO STRICT postgis FROM pg_extension WHERE extname = 'postgis';
-	EXECUTE format('CREATE OR REPLACE VIEW at402.last_position AS
-		SELECT d.id AS device_id, d.imei, d.name, s.time, s.received_at, s.position_time,
-			s.geom, %1$s.ST_X(s.geom) AS longitude, %1$s.ST_Y(s.geom) AS latitude,
-			s.speed_kmh, s.heading_deg, s.altitude_m, s.ignition, s.external_voltage_v,
-			s.battery_percent, s.lifetime_odometer_km, s.journey_distance_km,
-			coalesce(s.connected, false) AS connected, s.last_seen
-		FROM at402.device AS d LEFT JOIN at402.device_state AS s ON s.device_id = d.id', postgis);
+	FOR o IN SELECT v.view_name, v.query FROM @extschema@.at402_data_views() AS v LOOP
+		EXECUTE format('CREATE OR REPLACE VIEW at402.%I WITH (security_invoker = true) AS %s',
+					   o.view_name, o.query);
+	END LOOP;
+	FOR o IN
+		SELECT g.table_name, g.trigger_name, format(g.definition, '@extschema@',
+			format('at402.%I', g.table_name)) AS definition
+		FROM @extschema@.at402_data_triggers() AS g
+		WHERE NOT EXISTS (SELECT FROM pg_trigger AS old
+			WHERE old.tgrelid = to_regclass(format('at402.%I', g.table_name))
+				AND old.tgname = g.trigger_name)
+	LOOP
+		EXECUTE format('CREATE TRIGGER %I %s', o.trigger_name, o.definition);
+	END LOOP;
 
 	FOR o IN
 		SELECT format('TABLE at402.%I', d.table_name) AS object, d.about
@@ -386,7 +443,7 @@ BEGIN
 				AND a.attname = d.column_name
 		WHERE d.about IS NOT NULL AND col_description(a.attrelid, a.attnum) IS NULL
 		UNION ALL
-		SELECT 'VIEW at402.last_position', 'where each device was last, and in which state'
+		SELECT format('VIEW at402.%I', v.view_name), v.about FROM @extschema@.at402_data_views() AS v
 	LOOP
 		EXECUTE format('COMMENT ON %s IS %L', o.object, o.about);
 	END LOOP;
@@ -403,7 +460,7 @@ BEGIN
 			WHERE c.relowner <> owner AND c.relkind IN ('r', 'p', 'v')
 				AND top.relnamespace = 'at402'::regnamespace
 				AND top.relname IN (SELECT table_name FROM @extschema@.at402_data_tables()
-									UNION ALL SELECT 'last_position')
+									UNION ALL SELECT view_name FROM @extschema@.at402_data_views())
 			UNION ALL
 			-- the types and functions that it will need
 			SELECT format('GRANT USAGE ON SCHEMA %s TO %s', extnamespace::regnamespace, owner)

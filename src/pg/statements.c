@@ -77,7 +77,7 @@ typedef struct Definition
 #define OF_BATCH .arguments = 1, .types = {INT8OID}
 
 static const Definition definitions[AT402_STATEMENTS] = {
-	[AT402_SQL_CHECK_AT_ONCE] = {AS_WRITTEN, "SET CONSTRAINTS ALL IMMEDIATE"},
+	[AT402_SQL_CHECK_AT_ONCE] = {AS_WRITTEN, "SET CONSTRAINTS ALL IMMEDIATE", .arguments = 0},
 	[AT402_SQL_FIND_DEVICES] = {AS_WRITTEN,
 		"SELECT d.imei, d.id, d.enabled, d.model, d.firmware, d.hardware, d.vin, d.protocol, "
 		"  d.imsi, d.iccid FROM at402.device AS d WHERE d.imei" EQ "ANY ($1)",
@@ -133,7 +133,7 @@ static const Definition definitions[AT402_STATEMENTS] = {
 	[AT402_SQL_QUARANTINE] = {INSERT_ROWS, "quarantine", OF_BATCH},
 	[AT402_SQL_PRESENCE] = {AS_WRITTEN,
 		"WITH p AS MATERIALIZED (SELECT d.id AS device_id, b.connected, b.at, s.connected AS was "
-		"  FROM %1$s.at402_batch_rows($1, 'presence') "
+		"  FROM %1$s.at402_batch_rows($1, 'presence'::pg_catalog.text) "
 		"    AS b(imei pg_catalog.text, connected pg_catalog.bool, at pg_catalog.timestamptz) "
 		"  JOIN at402.device d ON d.imei" EQ "b.imei "
 		"  LEFT JOIN at402.device_state s ON s.device_id" EQ "d.id "
@@ -416,7 +416,7 @@ read_columns(const char *table, const char *row)
 static char *
 insert_rows(const char *table, const Columns *c)
 {
-	return psprintf("INSERT INTO at402.%s%s (%s) SELECT %s FROM %s.at402_batch_rows($1, '%s') AS r(%s)",
+	return psprintf("INSERT INTO at402.%s%s (%s) SELECT %s FROM %s.at402_batch_rows($1, '%s'::pg_catalog.text) AS r(%s)",
 					table, strcmp(table, "device_state") == 0 ? " AS s" : "", c->names.data,
 					c->values.data, at402_schema_name("at402"), table, c->types.data);
 }
@@ -440,7 +440,7 @@ statement_text(const Definition *d)
 	}
 	if (d->pattern == FIND_REPORTS)
 		return psprintf("SELECT p.device_id, p.\"time\", p.seq, p.content_hash "
-						"FROM %s.at402_batch_rows($1, 'position') AS r(device_id pg_catalog.int4, "
+						"FROM %s.at402_batch_rows($1, 'position'::pg_catalog.text) AS r(device_id pg_catalog.int4, "
 						"\"time\" pg_catalog.timestamptz, seq pg_catalog.int2, "
 						"content_hash pg_catalog.int4) JOIN at402.position AS p ON "
 						SAME_KEY("p", "r"), at402_schema_name("at402"));
@@ -461,7 +461,7 @@ statement_text(const Definition *d)
 		return psprintf("WITH stored AS (%s ON CONFLICT (device_id) DO UPDATE SET %s "
 						"RETURNING 1) SELECT 1 FROM stored", insert, c.changes.data);
 	return psprintf("UPDATE at402.device_state AS s SET %s FROM (SELECT %s "
-					"FROM %s.at402_batch_rows($1, 'device_state') AS r(%s)) AS e "
+					"FROM %s.at402_batch_rows($1, 'device_state'::pg_catalog.text) AS r(%s)) AS e "
 					"WHERE s.device_id" EQ "e.device_id",
 					c.changes.data, c.values.data, at402_schema_name("at402"), c.types.data);
 }
