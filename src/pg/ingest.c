@@ -19,6 +19,7 @@
 #include "utils/tuplestore.h"
 
 #include "pg/frame.h"
+#include "pg/owner.h"
 #include "pg/store.h"
 
 PG_FUNCTION_INFO_V1(at402_ingest);
@@ -81,6 +82,7 @@ at402_ingest(PG_FUNCTION_ARGS)
 {
 	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
 	At402Batch *batch;
+	At402Caller caller;
 	At402Input	sender = {0};
 	At402Input *inputs;
 	ArrayType  *array;
@@ -93,6 +95,7 @@ at402_ingest(PG_FUNCTION_ARGS)
 	InitMaterializedSRF(fcinfo, 0);
 	if (PG_ARGISNULL(0))
 		return (Datum) 0;
+	caller = at402_become_owner();
 	array = PG_GETARG_ARRAYTYPE_P(0);
 	deconstruct_array(array, ARR_ELEMTYPE(array), -1, false, TYPALIGN_INT, &elements, &nulls,
 					  &count);
@@ -151,6 +154,7 @@ at402_ingest(PG_FUNCTION_ARGS)
 	values[3] = Int32GetDatum(batch->quarantined);
 	tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, (bool[4]) {0});
 	at402_batch_destroy(batch);
+	at402_become_caller(&caller);
 	return (Datum) 0;
 }
 
@@ -255,6 +259,7 @@ at402_release(PG_FUNCTION_ARGS)
 	Oid			types[4] = {TIMESTAMPTZOID, TIMESTAMPTZOID, TEXTOID, TEXTOID};
 	Datum		args[4];
 	char		nulls[4];
+	At402Caller caller;
 	Portal		cursor;
 	int			frames = 0;
 	int			released = 0;
@@ -266,6 +271,7 @@ at402_release(PG_FUNCTION_ARGS)
 		args[i] = PG_GETARG_DATUM(i);
 		nulls[i] = PG_ARGISNULL(i) ? 'n' : ' ';
 	}
+	caller = at402_become_owner();
 	SPI_connect();
 	/* all devices in the order of their ids, as a listener locks them: it would be a deadlock
 	 * to come back to a smaller one with the next frames */
@@ -295,6 +301,7 @@ at402_release(PG_FUNCTION_ARGS)
 	}
 	SPI_cursor_close(cursor);
 	SPI_finish();
+	at402_become_caller(&caller);
 
 	values[0] = Int32GetDatum(frames);
 	values[1] = Int32GetDatum(released);

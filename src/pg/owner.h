@@ -1,0 +1,26 @@
+/*
+ * owner.h - work on the tables as their owner
+ */
+#ifndef AT402_OWNER_H
+#define AT402_OWNER_H
+
+#include "postgres_ext.h"
+
+typedef struct At402Caller
+{
+	bool		switched;		/* the rest is set */
+	Oid			user;
+	int			context;
+	int			guc_level;
+} At402Caller;
+
+/*
+ * From here on the current user is the owner of at402.position, in a
+ * security-restricted operation, where the caller is a superuser or another
+ * member of that role; else nothing changes.  An error that ends the
+ * (sub)transaction undoes it.
+ */
+extern At402Caller at402_become_owner(void);
+extern void at402_become_caller(const At402Caller *caller);
+
+#endif							/* AT402_OWNER_H */
