@@ -21,17 +21,6 @@ typedef union control_buffer
 } control_buffer;
 
 bool
-at402_datagram_prepare(int fd, int family)
-{
-	const int	on = 1;
-
-	return (family == AF_INET
-				? setsockopt(fd, IPPROTO_IP, IP_PKTINFO, &on, sizeof(on))
-				: setsockopt(fd, IPPROTO_IPV6, IPV6_RECVPKTINFO, &on, sizeof(on))) == 0 &&
-		setsockopt(fd, SOL_SOCKET, SO_RXQ_OVFL, &on, sizeof(on)) == 0;
-}
-
-bool
 at402_datagram_room(const at402_net *net)
 {
 	return !net->full && net->datagram_length == 0 && net->free_datagram >= 0;

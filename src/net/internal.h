@@ -1,11 +1,16 @@
 /*
  * internal.h - what the files of net share
  *
- *     poller.c      which sockets are ready
- *     listener.c    addresses; opening, moving and resting the sockets on the port
- *     datagram.c    UDP: receiving, cutting, answering
- *     connection.c  TCP: accepting, receiving, cutting, holding, answering, ending
  *     reactor.c     the turn: who is served when; timers; the calls of net.h
+ *     connection.c  TCP: accepting, receiving, cutting, holding, answering, ending
+ *     datagram.c    UDP: receiving, cutting, answering
+ *     port.c        opening and moving the sockets on the port
+ *     socket.c      one of these sockets: opened, rested, closed
+ *     arrival.c     the clock, tickets, how a frame is handed to the driver
+ *     address.c     addresses of peers, as text, and of a list of names
+ *     poller.c      which sockets are ready
+ *
+ * Each uses only files below it.
  *
  * A connection changes only while it is served.  Whatever else concerns it (an
  * answer, a close, a pause) is marked in it and puts it on the list `todo`;
@@ -156,7 +161,35 @@ struct at402_net
 	int64_t		last_scan_ms;
 };
 
-/* ---- reactor.c ---- */
+/* ---- address.c ---- */
+
+typedef struct at402_address_list
+{
+	int			count;
+	at402_address list[AT402_MAX_ADDRESSES];
+} at402_address_list;
+
+/* What could not be had, and why: the first of all.  "": nothing. */
+typedef struct at402_refusal
+{
+	char		text[256];
+} at402_refusal;
+
+extern void at402_refuse(at402_refusal *first, const char *format, ...)
+			__attribute__((format(printf, 2, 3)));
+extern socklen_t at402_address_size(const at402_address *address);
+extern void at402_address_set_port(at402_address *address, int port);
+
+/* IPv4 comes out as IPv4-mapped; as text IPv4-mapped comes out as IPv4. */
+extern struct in6_addr at402_address_v6(const at402_address *address);
+extern void at402_address_text(const at402_address *address, char text[AT402_PEER_SIZE],
+							   uint16_t *port);
+
+/* Reads a comma-separated list.  "*" stands for every address, and alone. */
+extern void at402_resolve(const char *names, at402_address_list *addresses,
+						  at402_refusal *first);
+
+/* ---- arrival.c ---- */
 
 extern int64_t at402_now_ms(void);	/* monotonic */
 extern at402_ticket at402_ticket_make(at402_ticket_kind kind, uint32_t generation, int index);
@@ -175,24 +208,21 @@ at402_count(_Atomic uint64_t *counter, uint64_t n)
 	atomic_fetch_add_explicit(counter, n, memory_order_relaxed);
 }
 
-/* ---- listener.c ---- */
+/* ---- socket.c ---- */
 
-extern socklen_t at402_address_size(const at402_address *address);
-
-/* IPv4 comes out as IPv4-mapped; as text IPv4-mapped comes out as IPv4. */
-extern struct in6_addr at402_address_v6(const at402_address *address);
-extern void at402_address_text(const at402_address *address, char text[AT402_PEER_SIZE],
-							   uint16_t *port);
+/*
+ * Opens one more of the set, on the set's port; the first, where that is 0, on
+ * any.  False with errno.
+ */
+extern bool at402_socket_add(at402_net *net, at402_sockets *sockets,
+							 const at402_address *address, bool udp);
+extern void at402_sockets_close(at402_sockets *sockets);
 
 /* Takes a socket out of the poller, or back. */
 extern void at402_socket_rest(at402_net *net, at402_socket *socket);
 extern void at402_sockets_wake(at402_net *net, bool udp);
-extern void at402_sockets_close(at402_sockets *sockets);
 
 /* ---- datagram.c ---- */
-
-/* Asks the kernel for the addresses and counts that receiving needs. */
-extern bool at402_datagram_prepare(int fd, int family);
 
 /* Is there room to receive one? */
 extern bool at402_datagram_room(const at402_net *net);

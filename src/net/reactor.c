@@ -19,75 +19,7 @@
 
 #include <errno.h>
 #include <stdlib.h>
-#include <string.h>
-#include <time.h>
 #include <unistd.h>
-
-/* ---- what the other files use ---- */
-
-int64_t
-at402_now_ms(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (int64_t) now.tv_sec * 1000 + now.tv_nsec / 1000000;
-}
-
-/*
- * A ticket: 2 bits kind, 30 bits generation, 32 bits index.  The kind is never
- * 0, so no ticket is.
- */
-at402_ticket
-at402_ticket_make(at402_ticket_kind kind, uint32_t generation, int index)
-{
-	return (at402_ticket) kind << 62 | (at402_ticket) (generation & 0x3FFFFFFF) << 32 |
-		(uint32_t) index;
-}
-
-at402_ticket_kind
-at402_ticket_kind_of(at402_ticket ticket)
-{
-	return (at402_ticket_kind) (ticket >> 62);
-}
-
-uint32_t
-at402_ticket_index(at402_ticket ticket)
-{
-	return (uint32_t) ticket;
-}
-
-bool
-at402_offer(at402_net *net, const at402_arrival *arrival)
-{
-	if (!net->full)
-		net->full = !net->callbacks.frame(net->callbacks.context, arrival);
-	if (net->full)
-		return false;
-	at402_count(&net->counters->frames, 1);
-	return true;
-}
-
-/* What a device calls itself is shown to people: printable ASCII only. */
-static char
-printable(uint8_t byte)
-{
-	return byte >= ' ' && byte <= '~' ? (char) byte : '?';
-}
-
-void
-at402_read_login(at402_arrival *arrival)
-{
-	at402_login login;
-	size_t		length;
-
-	at402_login_parse(arrival->bytes, arrival->length, &login);
-	length = login.imei.length < AT402_SENDER_SIZE ? login.imei.length : AT402_SENDER_SIZE - 1;
-	for (size_t i = 0; i < length; i++)
-		arrival->imei[i] = printable(login.imei.bytes[i]);
-	memset(arrival->imei + length, 0, AT402_SENDER_SIZE - length);
-	arrival->protocol = login.protocol.length > 0 ? printable(login.protocol.bytes[0]) : '\0';
-}
 
 /* ---- beginning and end ---- */
 
