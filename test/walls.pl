@@ -3,6 +3,7 @@
 # Run at the top of the source tree; writes TAP.
 use strict;
 use warnings;
+use File::Find;
 use File::Temp;
 use JSON::PP;
 use Test::More;
@@ -75,7 +76,54 @@ one_file('errors are caught in one file', matches(qr/\bPG_TRY\b/, @source));
 one_file('versions of PostgreSQL are told apart in one file',
 	matches(qr/\bPG_VERSION_NUM\b/, @source));
 
+# Within a folder files stand on each other in one direction: a chain of calls that leads from a
+# file back to it is a circle.
+sub circles
+{
+	my @files = @_;
+	my %text = map { $_ => code($_) =~ s/"(?:\\.|[^"\\])*"/""/gr } @files;
+	my (%home, %below, @found);
+
+	foreach my $file (@files)
+	{
+		$home{$_} = $file foreach $text{$file} =~ /^(at402_\w+)\([^;{}]*\)\s*\{/mg;
+	}
+	foreach my $file (@files)
+	{
+		$below{$file}{ $home{$_} } = $_
+		  foreach grep { $home{$_} && $home{$_} ne $file } $text{$file} =~ /\b(at402_\w+)\s*[(,;)]/g;
+	}
+	foreach my $file (@files)
+	{
+		my @next = keys %{ $below{$file} };
+		my %seen;
+		while (defined(my $other = shift @next))
+		{
+			push @next, keys %{ $below{$other} } unless $seen{$other}++;
+		}
+		push @found, $file if $seen{$file};
+	}
+	return @found;
+}
+foreach my $folder (qw(core net pg worker))
+{
+	none("no circle of files in src/$folder", circles(glob("src/$folder/*.c")));
+}
+
 # Files
+my @all;
+find({ no_chdir => 1, wanted => sub {
+	$File::Find::prune = 1 if m{^\./(?:\.git|\.run|\.check|tmp_check|results)$};
+	push @all, s{^\./}{}r if -f && !m{^\./regression\.} } }, '.');
+none('no strays of a merge or an editor', grep { /\.(?:orig|rej|bak|swp)$|~$/ } @all);
+
+# What documents and comments call a file must be one.  Generated files have a version in their names.
+my %exists = map { $_ => 1, m{([^/]+)$} ? ($1 => 1) : () } @all;
+none('documents and comments name files that are there',
+	map { my $file = $_; map { "$file: $_" }
+		grep { my $name = s{^\./}{}r; !$exists{$name} && !/at402--|^test_\w+\.c$/ && !-e $name }
+		slurp($file) =~ m{(?<![\w/.*%\$-])((?:(?:src|sql|test|tools|doc)/)(?:[\w.-]+/)*[\w-]+\.(?:c|h|sql|def|pl|pm|sh|md))\b}g }
+	grep { /\.(?:c|h|def|sql|pl|pm|sh|md)$|^Makefile$/ && !m{^(?:expected|\.)|^test/expected} } @all);
 none('every C file opens with a comment that says what it is',
 	grep { slurp($_) !~ m{^/\*\n \* \Q@{[s{.*/}{}r]}\E - } }
 	@source, glob('tools/*.[ch] test/*/*.[ch]'));

@@ -19,7 +19,7 @@
 #include "pg/devices.h"
 #include "pg/settings.h"
 #include "pg/statements.h"
-#include "pg/store.h"
+#include "pg/try.h"
 #include "pg/value.h"
 
 /* ---- collecting ---- */

@@ -18,7 +18,7 @@
 #include "pg/quarantine.h"
 #include "pg/settings.h"
 #include "pg/statements.h"
-#include "pg/store.h"
+#include "pg/attempt.h"
 
 /* Bytes of the table with its partitions, indexes and TOAST. */
 static int64

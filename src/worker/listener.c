@@ -11,6 +11,7 @@
 #include "postgres.h"
 
 #include "miscadmin.h"
+#include "pgstat.h"
 #include "storage/fd.h"
 #include "storage/ipc.h"
 #include "storage/latch.h"
@@ -22,6 +23,78 @@
 #include "worker/listener.h"
 
 #define LISTENING_SOCKETS 16	/* descriptors kept for them */
+#define PRESENCE_MS 500			/* at402.device_state.connected may lag so long */
+
+/* ---- frames in ---- */
+
+/* Takes a frame into the queue; net's callback.  Does not raise. */
+static bool
+take_frame(void *listener, const at402_arrival *arrival)
+{
+	At402Listener *l = listener;
+	At402Arrival *a = at402_queue_has_room(l) ? at402_arrival_make(l, arrival) : NULL;
+
+	l->full = a == NULL;
+	if (!l->full && !at402_retry_takes(l, a))
+		at402_queue_add(l, a);
+	return !l->full;
+}
+
+/* ---- storing, when it is due ---- */
+
+/* Of two times to wait, where -1 is for ever. */
+static int64
+earliest(int64 a, int64 b)
+{
+	return a < 0 ? b : b < 0 ? a : Min(a, b);
+}
+
+static int64
+queue_due(const At402Listener *l)
+{
+	bool		empty = dlist_is_empty(unconstify(dlist_head *, &l->queue));
+
+	if (l->failures > 0 && !(l->undecided && l->others_came))
+		return Max(l->retry_ms - at402_elapsed_ms(l->failed), 0);
+	if (l->queued_reports >= at402_batch_reports)
+		return 0;
+	if (!empty)
+		return Max(at402_batch_delay - at402_elapsed_ms(l->first_arrived), 0);
+	if (l->presence_changed)
+		return Max(PRESENCE_MS - at402_elapsed_ms(l->flushed), 0);
+	return -1;
+}
+
+/* Milliseconds until something has to be stored; -1: nothing waits. */
+static int64
+store_due(const At402Listener *l)
+{
+	return earliest(queue_due(l), at402_retry_due(l));
+}
+
+/* Stores what is due, and answers what is committed. */
+static void
+store_what_is_due(At402Listener *l)
+{
+	if (store_due(l) == 0)
+	{
+		pgstat_report_activity(STATE_RUNNING, "storing reports");
+		if (queue_due(l) == 0)
+			at402_retry_queue(l);
+		if (at402_retry_due(l) == 0)
+			at402_retry_suspect(l);
+		pgstat_report_stat(false);
+		pgstat_report_activity(STATE_IDLE, NULL);
+		INSTR_TIME_SET_CURRENT(l->flushed);
+	}
+	if (l->full && at402_queue_has_room(l))
+	{
+		l->full = false;
+		at402_net_resume(l->net);
+	}
+}
+
+/* ---- the loop ---- */
 
 /* How many connections the descriptors of this process allow. */
 static int
@@ -55,7 +128,7 @@ say_goodbye(int code, Datum argument)
 static void
 start(At402Listener *l, int number)
 {
-	const at402_net_callbacks callbacks = {l, at402_queue_take, at402_presence_gone};
+	const at402_net_callbacks callbacks = {l, take_frame, at402_presence_gone};
 	at402_net_slot *slots = at402_stat_slots(number);
 
 	l->number = number;
@@ -75,25 +148,20 @@ start(At402Listener *l, int number)
 	at402_port_set_limits(l);
 }
 
-static long
-earliest(int64 a, int64 b)
-{
-	return a < 0 ? b : b < 0 ? a : Min(a, b);
-}
-
 /* Until something is due; -1: until something happens. */
 static long
 wait_ms(const At402Listener *l)
 {
 	int64		ms = at402_net_timeout(l->net);
 
-	ms = earliest(ms, at402_queue_due(l));
+	ms = earliest(ms, store_due(l));
 	ms = earliest(ms, at402_port_due(l));
 	return (long) earliest(ms, at402_refusals_due(l));
 }
 
-void
-at402_listener_interrupts(At402Listener *l)
+/* Interrupts, and the settings where they were read again. */
+static void
+take_interrupts(At402Listener *l)
 {
 	bool		reloaded = at402_worker_interrupts();
 
@@ -123,9 +191,9 @@ at402_listener_main(Datum number)
 
 		WaitEventSetWait(set, more ? 0 : wait_ms(l), &event, 1, PG_WAIT_EXTENSION);
 		ResetLatch(MyLatch);
-		at402_listener_interrupts(l);
+		take_interrupts(l);
 		more = at402_net_turn(l->net);
-		at402_queue_flush(l);
+		store_what_is_due(l);
 		at402_refusals_log(l);
 	}
 }

@@ -1,13 +1,15 @@
 /*
  * listener.h - the parts of the background worker that listens
  *
- *     listener.c   the loop: wait, interrupts, net, store
- *     commit.c     a transaction, and the answers to it
+ *     listener.c   the loop: wait, interrupts, net, store what is due
  *     retry.c      what fails or hangs: whose fault it is, and again later
- *     queue.c      frames in, and when they are stored
+ *     commit.c     a transaction, and the answers to it
+ *     queue.c      frames that wait
  *     presence.c   which trackers are connected
  *     port.c       addresses and port, settings of net
  *     refusals.c   what the log says of peers that are refused
+ *
+ * Each uses only files below it.
  */
 #ifndef AT402_LISTENER_H
 #define AT402_LISTENER_H
@@ -90,9 +92,6 @@ at402_elapsed_ms(instr_time since)
 	return (int64) INSTR_TIME_GET_MILLISEC(now);
 }
 
-/* Interrupts, and the settings where they were read again. */
-extern void at402_listener_interrupts(At402Listener *l);
-
 /* A frame that waits to be stored. */
 typedef struct At402Arrival
 {
@@ -110,14 +109,12 @@ typedef struct At402Arrival
 
 extern void at402_queue_init(At402Listener *l);
 
-/* Takes a frame into the queue; net's callback.  Does not raise. */
-extern bool at402_queue_take(void *listener, const at402_arrival *arrival);
+/* Is there room for one more frame? */
+extern bool at402_queue_has_room(const At402Listener *l);
 
-/* Milliseconds until something has to be stored; -1: nothing waits. */
-extern int64 at402_queue_due(const At402Listener *l);
-
-/* Stores what is due, and answers what is committed. */
-extern void at402_queue_flush(At402Listener *l);
+/* A copy of what net has; NULL: no memory.  Does not raise. */
+extern At402Arrival *at402_arrival_make(At402Listener *l, const at402_arrival *arrival);
+extern void at402_queue_add(At402Listener *l, At402Arrival *a);
 
 /* It is answered, or will not be. */
 extern void at402_arrival_free(At402Listener *l, At402Arrival *a);

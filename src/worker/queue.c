@@ -8,7 +8,6 @@
  */
 #include "postgres.h"
 
-#include "pgstat.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
@@ -16,7 +15,6 @@
 #include "worker/listener.h"
 
 #define QUEUE_BATCHES 4			/* the queue holds this many full batches */
-#define PRESENCE_MS 500			/* at402.device_state.connected may lag so long */
 
 void
 at402_queue_init(At402Listener *l)
@@ -36,8 +34,8 @@ claimed_reports(const at402_arrival *a)
 													: 1 + (int) a->length / 40;
 }
 
-static bool
-has_room(const At402Listener *l)
+bool
+at402_queue_has_room(const At402Listener *l)
 {
 	return l->queued_reports < at402_batch_reports * QUEUE_BATCHES &&
 		l->queued_bytes < (size_t) at402_receive_buffers * 1024;
@@ -57,23 +55,18 @@ set_sender(At402Arrival *a)
 		strlcpy(a->sender, packet.imei, sizeof(a->sender));
 }
 
-bool
-at402_queue_take(void *listener, const at402_arrival *from)
+At402Arrival *
+at402_arrival_make(At402Listener *l, const at402_arrival *from)
 {
-	At402Listener *l = listener;
-	At402Arrival *a = NULL;
 	size_t		peer_size = strlen(from->peer) + 1;
+	At402Arrival *a = MemoryContextAllocExtended(l->context,
+												 MAXALIGN(sizeof(At402Arrival)) + peer_size +
+												 from->length,
+												 MCXT_ALLOC_NO_OOM | MCXT_ALLOC_ZERO);
 	char	   *memory;
 
-	if (has_room(l))
-		a = MemoryContextAllocExtended(l->context,
-									   MAXALIGN(sizeof(At402Arrival)) + peer_size + from->length,
-									   MCXT_ALLOC_NO_OOM | MCXT_ALLOC_ZERO);
 	if (a == NULL)
-	{
-		l->full = true;
-		return false;
-	}
+		return NULL;
 	memory = (char *) a + MAXALIGN(sizeof(At402Arrival));
 	a->input.peer = memcpy(memory, from->peer, peer_size);
 	a->input.bytes = memcpy(memory + peer_size, from->bytes, from->length);
@@ -88,16 +81,18 @@ at402_queue_take(void *listener, const at402_arrival *from)
 	a->reports = claimed_reports(from);
 	INSTR_TIME_SET_CURRENT(a->arrived);
 	set_sender(a);
-	if (at402_retry_takes(l, a))
-		return true;
+	return a;
+}
 
+void
+at402_queue_add(At402Listener *l, At402Arrival *a)
+{
 	if (dlist_is_empty(&l->queue))
 		l->first_arrived = a->arrived;
 	dlist_push_tail(&l->queue, &a->node);
 	l->queued_reports += a->reports;
 	l->queued_bytes += a->input.length;
 	l->others_came = true;
-	return true;
 }
 
 void
@@ -107,52 +102,4 @@ at402_arrival_free(At402Listener *l, At402Arrival *a)
 	l->queued_reports -= a->reports;
 	l->queued_bytes -= a->input.length;
 	pfree(a);
-}
-
-/* ---- when ---- */
-
-static int64
-queue_due(const At402Listener *l)
-{
-	bool		empty = dlist_is_empty(unconstify(dlist_head *, &l->queue));
-
-	if (l->failures > 0 && !(l->undecided && l->others_came))
-		return Max(l->retry_ms - at402_elapsed_ms(l->failed), 0);
-	if (l->queued_reports >= at402_batch_reports)
-		return 0;
-	if (!empty)
-		return Max(at402_batch_delay - at402_elapsed_ms(l->first_arrived), 0);
-	if (l->presence_changed)
-		return Max(PRESENCE_MS - at402_elapsed_ms(l->flushed), 0);
-	return -1;
-}
-
-int64
-at402_queue_due(const At402Listener *l)
-{
-	int64		queue = queue_due(l);
-	int64		suspects = at402_retry_due(l);
-
-	return queue < 0 ? suspects : suspects < 0 ? queue : Min(queue, suspects);
-}
-
-void
-at402_queue_flush(At402Listener *l)
-{
-	if (at402_queue_due(l) == 0)
-	{
-		pgstat_report_activity(STATE_RUNNING, "storing reports");
-		if (queue_due(l) == 0)
-			at402_retry_queue(l);
-		if (at402_retry_due(l) == 0)
-			at402_retry_suspect(l);
-		pgstat_report_stat(false);
-		pgstat_report_activity(STATE_IDLE, NULL);
-		INSTR_TIME_SET_CURRENT(l->flushed);
-	}
-	if (l->full && has_room(l))
-	{
-		l->full = false;
-		at402_net_resume(l->net);
-	}
 }

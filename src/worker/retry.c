@@ -21,6 +21,7 @@
  */
 #include "postgres.h"
 
+#include "miscadmin.h"
 #include "utils/memutils.h"
 
 #include "pg/environment.h"
@@ -392,7 +393,7 @@ sort_out(At402Listener *l)
 			errors += !at402_is_timeout(f->error);
 			failed = lappend(failed, f);
 		}
-		at402_listener_interrupts(l);
+		CHECK_FOR_INTERRUPTS(); /* no more: a reload has to wait for the loop */
 	}
 	foreach(lc, failed)
 	{
