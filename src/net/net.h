@@ -53,28 +53,36 @@ typedef struct at402_arrival
 } at402_arrival;
 
 /*
- * Everything net counts.  The owner may place it in shared memory: net is the
- * only writer and writes whole words.
+ * Everything net counts, once: the counters, and what is so now.  What reads
+ * them (a view of statistics) goes by these lists.
+ */
+#define AT402_NET_COUNTERS(X)                                                                      \
+	X(accepted)					/* connections, without the refused */                             \
+	X(refused)					/* over max_connections, max_per_address or memory */              \
+	X(bytes)					/* received */                                                     \
+	X(frames)					/* complete and good */                                            \
+	X(bad_crc)                                                                                     \
+	X(unknown_protocol)			/* first byte or length impossible, line too long: stream not      \
+								 * followed; half a frame at the end of a datagram */              \
+	X(timeouts)					/* closed by login, frame or idle timeout */                       \
+	X(datagrams)				/* received */                                                     \
+	X(datagrams_lost)			/* dropped by the kernel: SO_RXQ_OVFL */                           \
+	X(answers)					/* 0x06 handed to the kernel */                                    \
+	X(answers_lost)				/* connection gone before its answer, or datagram not taken by     \
+								 * the kernel */
+#define AT402_NET_GAUGES(X)                                                                        \
+	X(connections)				/* open */                                                         \
+	X(buffered_bytes)			/* of unfinished frames, and from frames turned down on */
+
+/*
+ * The owner may place them in shared memory: net is the only writer and writes
+ * whole words.
  */
 typedef struct at402_net_counters
 {
-	_Atomic uint64_t accepted;	/* connections, without the refused */
-	_Atomic uint64_t refused;	/* over max_connections, max_per_address or memory */
-	_Atomic uint64_t connections;	/* open now */
-	_Atomic uint64_t bytes;		/* received */
-	_Atomic uint64_t frames;	/* complete and good */
-	_Atomic uint64_t bad_crc;
-	_Atomic uint64_t unknown_protocol;	/* first byte or length impossible, line
-										 * too long: stream not followed; half a
-										 * frame at the end of a datagram */
-	_Atomic uint64_t timeouts;	/* closed by login, frame or idle timeout */
-	_Atomic uint64_t datagrams; /* received */
-	_Atomic uint64_t datagrams_lost;	/* dropped by the kernel: SO_RXQ_OVFL */
-	_Atomic uint64_t answers;	/* 0x06 handed to the kernel */
-	_Atomic uint64_t answers_lost;	/* connection gone before its answer, or
-									 * datagram not taken by the kernel */
-	_Atomic uint64_t buffered_bytes;	/* of unfinished frames, and from frames
-										 * turned down on, now */
+#define AT402_COUNTER(name) _Atomic uint64_t name;
+	AT402_NET_COUNTERS(AT402_COUNTER)
+	AT402_NET_GAUGES(AT402_COUNTER)
 } at402_net_counters;
 
 /*

@@ -177,6 +177,93 @@ timestamp_or_null(int64 at, bool *null)
 	return TimestampTzGetDatum(at);
 }
 
+/* Where the number of a column is, and what it was at the last reset. */
+static const struct
+{
+	const char *column;
+	size_t		now;
+	size_t		before;			/* 0: it is not counted from there */
+}			numbers[] = {
+#define COUNTED(part, name)                                                                        \
+	{#name, offsetof(At402ListenerStat, part.name), offsetof(At402ListenerStat, part##_base.name)},
+#define NET_COUNTER(name) COUNTED(net, name)
+#define STORE_COUNTER(name) COUNTED(store, name)
+#define NET_GAUGE(name) {#name, offsetof(At402ListenerStat, net.name), 0},
+	AT402_NET_COUNTERS(NET_COUNTER)
+	AT402_NET_GAUGES(NET_GAUGE)
+	AT402_STORE_COUNTERS(STORE_COUNTER)
+};
+
+static Datum
+number_or_null(const At402ListenerStat *s, const char *column, bool *null)
+{
+	const char *base = (const char *) s;
+
+	for (int i = 0; i < lengthof(numbers); i++)
+		if (strcmp(numbers[i].column, column) == 0)
+		{
+			uint64		now = *(const _Atomic uint64_t *) (base + numbers[i].now);
+			uint64		before = numbers[i].before == 0 ? 0
+				: *(const _Atomic uint64_t *) (base + numbers[i].before);
+
+			return Int64GetDatum((int64) (now - before));
+		}
+	*null = true;				/* the library is older than the view */
+	return (Datum) 0;
+}
+
+static Datum
+average_latency(const At402ListenerStat *s, bool *null)
+{
+	uint64		frames = s->store.answered - s->store_base.answered;
+	uint64		us = s->store.latency_us - s->store_base.latency_us;
+
+	*null = frames == 0;
+	return Float8GetDatum(frames == 0 ? 0 : us / 1000.0 / frames);
+}
+
+static Datum
+longest_latency(const At402ListenerStat *s, bool *null)
+{
+	*null = s->store.answered == s->store_base.answered;
+	return Float8GetDatum(s->latency_max_us / 1000.0);
+}
+
+static Datum
+int_or_null(int number, bool *null)
+{
+	*null = number == 0;
+	return Int32GetDatum(number);
+}
+
+/* The view may be of an older version than the library: it asks by name. */
+static Datum
+listener_column(const At402ListenerStat *s, int listener, const char *column, bool *null)
+{
+	*null = false;
+	if (strcmp(column, "listener") == 0)
+		return Int32GetDatum(listener);
+	if (strcmp(column, "pid") == 0)
+		return int_or_null(s->pid, null);
+	if (strcmp(column, "state") == 0)
+		return CStringGetTextDatum(state_text(s->pid == 0 ? AT402_STOPPED : s->state));
+	if (strcmp(column, "address") == 0)
+		return text_or_null(s->address, null);
+	if (strcmp(column, "port") == 0)
+		return int_or_null(s->port, null);
+	if (strcmp(column, "started_at") == 0)
+		return timestamp_or_null(s->started_at, null);
+	if (strcmp(column, "ack_latency_avg_ms") == 0)
+		return average_latency(s, null);
+	if (strcmp(column, "ack_latency_max_ms") == 0)
+		return longest_latency(s, null);
+	if (strcmp(column, "last_error") == 0)
+		return text_or_null(s->last_error, null);
+	if (strcmp(column, "last_error_at") == 0)
+		return timestamp_or_null(s->last_error_at, null);
+	return number_or_null(s, column, null);
+}
+
 /*
  * at402_stat_listener_rows() -> one row a listener; none when the library is
  * not preloaded.
@@ -191,61 +278,15 @@ at402_stat_listener_rows(PG_FUNCTION_ARGS)
 	{
 		At402ListenerStat *live = at402_stat_of(n);
 		At402ListenerStat s;
-		Datum		values[34];
-		bool		nulls[34] = {0};
-		int			i = 0;
-		int			pid = live->pid;
+		TupleDesc	desc = rsinfo->setDesc;
+		Datum	   *values = palloc(sizeof(Datum) * desc->natts);
+		bool	   *nulls = palloc(sizeof(bool) * desc->natts);
 
 		copy_consistent(&s, live, sizeof(s), &live->text_change);
-		values[i++] = Int32GetDatum(n);
-		nulls[i] = pid == 0;
-		values[i++] = Int32GetDatum(pid);
-		values[i++] = CStringGetTextDatum(state_text(pid == 0 ? AT402_STOPPED : s.state));
-		values[i] = text_or_null(s.address, &nulls[i]);
-		i++;
-		nulls[i] = s.port == 0;
-		values[i++] = Int32GetDatum(s.port);
-		values[i] = timestamp_or_null(s.started_at, &nulls[i]);
-		i++;
-#define COUNTER(part, name) values[i++] = Int64GetDatum((int64) (s.part.name - s.part##_base.name))
-		values[i++] = Int64GetDatum((int64) s.net.connections);
-		COUNTER(net, accepted);
-		COUNTER(net, refused);
-		COUNTER(net, bytes);
-		COUNTER(net, frames);
-		COUNTER(net, datagrams);
-		COUNTER(net, datagrams_lost);
-		COUNTER(net, bad_crc);
-		COUNTER(net, unknown_protocol);
-		COUNTER(net, timeouts);
-		COUNTER(net, answers);
-		COUNTER(net, answers_lost);
-		values[i++] = Int64GetDatum((int64) s.net.buffered_bytes);
-		COUNTER(store, reports);
-		COUNTER(store, inserted);
-		COUNTER(store, duplicates);
-		COUNTER(store, quarantined);
-		COUNTER(store, unknown_sender);
-		COUNTER(store, ignored);
-		COUNTER(store, over_limit);
-		COUNTER(store, not_quarantined);
-		COUNTER(store, batches);
-		COUNTER(store, failed_batches);
-		{
-			uint64		frames = s.store.answered - s.store_base.answered;
-			uint64		us = s.store.latency_us - s.store_base.latency_us;
-
-			nulls[i] = frames == 0;
-			values[i++] = Float8GetDatum(frames == 0 ? 0 : us / 1000.0 / frames);
-			nulls[i] = frames == 0;
-			values[i++] = Float8GetDatum(s.latency_max_us / 1000.0);
-		}
-		values[i] = text_or_null(s.last_error, &nulls[i]);
-		i++;
-		values[i] = timestamp_or_null(s.last_error_at, &nulls[i]);
-		i++;
-		Assert(i == rsinfo->setDesc->natts);
-		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
+		for (int i = 0; i < desc->natts; i++)
+			values[i] = listener_column(&s, n, NameStr(TupleDescAttr(desc, i)->attname),
+										&nulls[i]);
+		tuplestore_putvalues(rsinfo->setResult, desc, values, nulls);
 	}
 	return (Datum) 0;
 }

@@ -14,18 +14,21 @@
 #define AT402_TEXT_SIZE 256
 
 /* Counted while storing; the worker is the only writer. */
+#define AT402_STORE_COUNTERS(X)                                                                    \
+	X(reports)                                                                                     \
+	X(inserted)                                                                                    \
+	X(duplicates)                                                                                  \
+	X(quarantined)                                                                                 \
+	X(unknown_sender)			/* packets that nobody knows the sender of */                      \
+	X(ignored)					/* frames of unknown devices, by setting */                        \
+	X(over_limit)				/* frames of unknown devices past at402.register_limit */          \
+	X(not_quarantined)			/* frames: the quarantine is full or fails */                      \
+	X(batches)                                                                                     \
+	X(failed_batches)
+
 typedef struct At402StoreCounters
 {
-	_Atomic uint64_t reports;
-	_Atomic uint64_t inserted;
-	_Atomic uint64_t duplicates;
-	_Atomic uint64_t quarantined;
-	_Atomic uint64_t unknown_sender;	/* packets that nobody knows the sender of */
-	_Atomic uint64_t ignored;	/* frames of unknown devices, by setting */
-	_Atomic uint64_t over_limit;	/* frames of strangers past at402.register_limit */
-	_Atomic uint64_t not_quarantined;	/* frames: the quarantine is full or fails */
-	_Atomic uint64_t batches;
-	_Atomic uint64_t failed_batches;
+	AT402_STORE_COUNTERS(AT402_COUNTER)
 	_Atomic uint64_t answered;	/* frames */
 	_Atomic uint64_t latency_us;	/* sum, from frame complete to answer */
 } At402StoreCounters;
