@@ -13,7 +13,8 @@
 #                   FUZZ_SECONDS=60 each
 #   make bench-decode   reports decoded in a second, by src/core and in SQL; installs what is missing
 #   make sim        tools/at402sim, simulated trackers
-#   make docs       doc/protocol.md, from the table that decodes
+#   make docs       doc/protocol.md, from the table that decodes, and doc/sql.md, from the comments in SQL;
+#                   installs what is missing
 #   make clean
 #
 # WERROR=1 makes warnings errors.
@@ -104,6 +105,7 @@ tools/at402sim: $(SIM) $(PURE) $(PURE_HEADERS) $(wildcard tools/*.h)
 
 docs: tools/protocol_doc
 	tools/protocol_doc >doc/protocol.md
+	@test/check.sh $@
 
 tools/protocol_doc: tools/protocol_doc.c $(PURE) $(PURE_HEADERS)
 	$(CC) $(PURE_CFLAGS) -o $@ $< $(PURE)

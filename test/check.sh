@@ -3,6 +3,7 @@
 #
 #   check.sh                all of them
 #   check.sh bench-decode   make bench-decode: rates of the decoder
+#   check.sh docs           make docs: writes doc/sql.md of the checkout
 #   check.sh torture        make torture: test/t/008_torture.pl alone, for ROUNDS rounds with SEED
 #
 # All of it happens in a copy of the checkout, uncommitted files included, and as a user who is
@@ -71,19 +72,29 @@ torture()
 		ROUNDS="${ROUNDS:-200}" SEED="${SEED:-}"
 }
 
+# in_server FILE: psql runs it in a server made for it, whose database has nothing yet
+in_server()
+{
+	local bin data=$work/server
+	bin=$("$PG_CONFIG" --bindir)
+	as_user "$user" "$bin/initdb" -A trust -E UTF8 --no-locale -D "$data" >"$logs/initdb" &&
+		cat "$work/server.conf" >>"$data/postgresql.conf" &&
+		as_user "$user" "$bin/pg_ctl" -D "$data" -l "$work/server.log" -w -s \
+			-o "-c listen_addresses= -c unix_socket_directories=$work" start &&
+		as_user "$user" "$bin/psql" -X -q -h "$work" -d postgres -v ON_ERROR_STOP=1 -f "$1" &&
+		as_user "$user" "$bin/pg_ctl" -D "$data" -s stop
+}
+
 # Rates of the decoder: the core alone, then in a server.
 bench_decode()
 {
-	local bin data=$work/bench
-	bin=$("$PG_CONFIG" --bindir)
-	make_in gcc gcc bench-core &&
-		as_user "$user" "$bin/initdb" -A trust -E UTF8 --no-locale -D "$data" >"$logs/initdb" &&
-		cat "$work/server.conf" >>"$data/postgresql.conf" &&
-		as_user "$user" "$bin/pg_ctl" -D "$data" -l "$work/bench.log" -w -s \
-			-o "-c listen_addresses= -c unix_socket_directories=$work" start &&
-		as_user "$user" "$bin/psql" -X -q -h "$work" -d postgres -v ON_ERROR_STOP=1 \
-			-f test/bench/bench_decode.sql &&
-		as_user "$user" "$bin/pg_ctl" -D "$data" -s stop
+	make_in gcc gcc bench-core && in_server test/bench/bench_decode.sql
+}
+
+# doc/sql.md, from the comments in the catalogue
+docs()
+{
+	in_server tools/sql_doc.sql >"$work/sql.md" && cat "$work/sql.md" >"$checkout/doc/sql.md"
 }
 
 # step NAME COMMAND...: runs a command and counts the results it writes, which are lines of TAP
@@ -137,11 +148,18 @@ CONF
 chown -R "$user" "$work"
 cd "$work/gcc"
 
-if [ "${1:-}" = bench-decode ]; then
+case ${1:-} in
+bench-decode)
 	build gcc >/dev/null
 	bench_decode
 	exit
-fi
+	;;
+docs)
+	build gcc >/dev/null
+	docs
+	exit
+	;;
+esac
 if [ "${1:-}" = torture ]; then
 	build gcc
 	torture || { keep_copy=1; exit 1; }
