@@ -47,6 +47,16 @@ CREATE FUNCTION at402_status_names(bigint) RETURNS text[]
 COMMENT ON FUNCTION at402_status_names(bigint) IS
     'names of the status flags in a mask, lowest bit first; bits without a published name are left out';
 
+CREATE FUNCTION at402_has_reason(reasons bigint, name text) RETURNS bool
+    AS 'MODULE_PATHNAME' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION at402_has_reason(bigint, text) IS
+    'is the reason flag of this name set in the mask?  22023 for a name that at402_reason_names(-1) does not list';
+
+CREATE FUNCTION at402_has_status(status bigint, name text) RETURNS bool
+    AS 'MODULE_PATHNAME' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION at402_has_status(bigint, text) IS
+    'is the status flag of this name set in the mask?  22023 for a name that at402_status_names(-1) does not list';
+
 CREATE FUNCTION at402_encode(jsonb) RETURNS at402_frame
     AS 'MODULE_PATHNAME' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
 COMMENT ON FUNCTION at402_encode(jsonb) IS

@@ -20,6 +20,8 @@ PG_FUNCTION_INFO_V1(at402_decode);
 PG_FUNCTION_INFO_V1(at402_reports);
 PG_FUNCTION_INFO_V1(at402_fields);
 PG_FUNCTION_INFO_V1(at402_reason_names_sql);
+PG_FUNCTION_INFO_V1(at402_has_reason);
+PG_FUNCTION_INFO_V1(at402_has_status);
 PG_FUNCTION_INFO_V1(at402_status_names_sql);
 
 /* ---- jsonb ---- */
@@ -317,6 +319,33 @@ at402_status_names_sql(PG_FUNCTION_ARGS)
 {
 	PG_RETURN_DATUM(names_array(at402_status_names, AT402_STATUSES,
 								(uint64_t) PG_GETARG_INT64(0)));
+}
+
+/* Is the flag of this name set?  kind: of which flags, for the message. */
+static bool
+has_flag(const char *const *names, int count, uint64_t mask, const text *name, const char *kind)
+{
+	for (int bit = 0; bit < count; bit++)
+		if (strlen(names[bit]) == VARSIZE_ANY_EXHDR(name) &&
+			memcmp(names[bit], VARDATA_ANY(name), VARSIZE_ANY_EXHDR(name)) == 0)
+			return mask >> bit & 1;
+	ereport(ERROR, errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			errmsg("there is no %s flag \"%s\"", kind, text_to_cstring(name)),
+			errhint("SELECT at402_%s_names(-1); lists them.", kind));
+}
+
+Datum
+at402_has_reason(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_BOOL(has_flag(at402_reason_names, AT402_REASONS, (uint64_t) PG_GETARG_INT64(0),
+							PG_GETARG_TEXT_PP(1), "reason"));
+}
+
+Datum
+at402_has_status(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_BOOL(has_flag(at402_status_names, AT402_STATUSES, (uint64_t) PG_GETARG_INT64(0),
+							PG_GETARG_TEXT_PP(1), "status"));
 }
 
 /* ---- the field catalogue ---- */

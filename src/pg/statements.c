@@ -58,6 +58,7 @@ typedef enum Pattern
 {
 	AS_WRITTEN,					/* text; %1$s: schema of at402 */
 	INSERT_ROWS,				/* into table */
+	INSERT_MISSING_ROWS,
 	INSERT_NEW_REPORTS,
 	INSERT_REPORTS,				/* that are not there yet */
 	FIND_REPORTS,				/* that are there */
@@ -129,6 +130,13 @@ static const Definition definitions[AT402_STATEMENTS] = {
 	[AT402_SQL_CAN_FRAMES] = {INSERT_ROWS, "can_frame", OF_BATCH},
 	[AT402_SQL_BLE] = {INSERT_ROWS, "ble", OF_BATCH},
 	[AT402_SQL_MODULES] = {INSERT_ROWS, "module", OF_BATCH},
+	[AT402_SQL_MISSING_EVENTS] = {INSERT_MISSING_ROWS, "event", OF_BATCH},
+	[AT402_SQL_MISSING_IO] = {INSERT_MISSING_ROWS, "io", OF_BATCH},
+	[AT402_SQL_MISSING_MOTION] = {INSERT_MISSING_ROWS, "motion", OF_BATCH},
+	[AT402_SQL_MISSING_CAN] = {INSERT_MISSING_ROWS, "can", OF_BATCH},
+	[AT402_SQL_MISSING_CAN_FRAMES] = {INSERT_MISSING_ROWS, "can_frame", OF_BATCH},
+	[AT402_SQL_MISSING_BLE] = {INSERT_MISSING_ROWS, "ble", OF_BATCH},
+	[AT402_SQL_MISSING_MODULES] = {INSERT_MISSING_ROWS, "module", OF_BATCH},
 	[AT402_SQL_FRAMES] = {INSERT_ROWS, "frame", OF_BATCH},
 	[AT402_SQL_QUARANTINE] = {INSERT_ROWS, "quarantine", OF_BATCH},
 	[AT402_SQL_PRESENCE] = {AS_WRITTEN,
@@ -144,13 +152,14 @@ static const Definition definitions[AT402_STATEMENTS] = {
 		"  ON CONFLICT (device_id) DO UPDATE SET connected = EXCLUDED.connected, "
 		"    listener = EXCLUDED.listener, last_seen = greatest(s.last_seen, EXCLUDED.last_seen)) "
 		"INSERT INTO at402.event (" KEY ", n, kind) "
-		"SELECT device_id, at, -1, 0, 0, CASE WHEN connected THEN 'online' ELSE 'offline' END FROM p",
+		"SELECT device_id, at, -1, 0, CASE WHEN connected THEN 0 ELSE 1 END, "
+		"  CASE WHEN connected THEN 'online' ELSE 'offline' END FROM p",
 		.arguments = 2, .types = {INT8OID, INT8OID}},
 	[AT402_SQL_RESTART] = {AS_WRITTEN,
 		"WITH gone AS (UPDATE at402.device_state SET connected = false, listener = NULL "
 		"  WHERE connected AND listener" EQ "$1 RETURNING device_id) "
 		"INSERT INTO at402.event (" KEY ", n, kind) "
-		"SELECT device_id, pg_catalog.now(), -1, 0, 0, 'offline' FROM gone",
+		"SELECT device_id, pg_catalog.now(), -1, 0, 1, 'offline' FROM gone",
 		.arguments = 1, .types = {INT8OID}},
 };
 
@@ -431,12 +440,16 @@ statement_text(const Definition *d)
 	if (d->pattern == AS_WRITTEN)
 		return psprintf(d->table != NULL && at402_has_rules(d->table) ? d->with_rules : d->text,
 						at402_schema_name("at402"));
-	if (d->pattern == INSERT_ROWS)
+	if (d->pattern == INSERT_ROWS || d->pattern == INSERT_MISSING_ROWS)
 	{
 		c = read_columns(d->text, NULL);
+		insert = insert_rows(d->text, &c);
 		/* a rule that takes the place of the INSERT has nothing to return */
-		return psprintf("%s%s", insert_rows(d->text, &c),
-						at402_has_rules(d->text) ? "" : " RETURNING 1");
+		if (at402_has_rules(d->text))
+			return insert;
+		return d->pattern == INSERT_ROWS ? psprintf("%s RETURNING 1", insert)
+			: psprintf("WITH stored AS (%s ON CONFLICT DO NOTHING RETURNING 1) "
+					   "SELECT 1 FROM stored", insert);
 	}
 	if (d->pattern == FIND_REPORTS)
 		return psprintf("SELECT p.device_id, p.\"time\", p.seq, p.content_hash "

@@ -161,32 +161,36 @@ store_state(At402Batch *batch)
 	at402_run_batch(batch, AT402_SQL_STATE);
 }
 
-/* What follows from the reports that are new. */
+/*
+ * What follows from the reports that are new.  again: some of it may be there,
+ * since what is in position may be deleted earlier than the rest.
+ */
 static void
-store_details(At402Batch *batch)
+store_details(At402Batch *batch, bool again)
 {
 	static const struct
 	{
 		uint32		homes;
 		At402Statement statement;
+		At402Statement missing;
 	}			tables[] = {
-		{AT402_HOME_IO, AT402_SQL_IO},
-		{AT402_HOME_MOTION, AT402_SQL_MOTION},
-		{AT402_HOME_CAN, AT402_SQL_CAN},
-		{AT402_HOME_CAN_FRAME, AT402_SQL_CAN_FRAMES},
-		{AT402_HOME_BLE, AT402_SQL_BLE},
-		{AT402_HOME_MODULE | AT402_HOME_EVENT, AT402_SQL_MODULES},
+		{AT402_HOME_IO, AT402_SQL_IO, AT402_SQL_MISSING_IO},
+		{AT402_HOME_MOTION, AT402_SQL_MOTION, AT402_SQL_MISSING_MOTION},
+		{AT402_HOME_CAN, AT402_SQL_CAN, AT402_SQL_MISSING_CAN},
+		{AT402_HOME_CAN_FRAME, AT402_SQL_CAN_FRAMES, AT402_SQL_MISSING_CAN_FRAMES},
+		{AT402_HOME_BLE, AT402_SQL_BLE, AT402_SQL_MISSING_BLE},
+		{AT402_HOME_MODULE | AT402_HOME_EVENT, AT402_SQL_MODULES, AT402_SQL_MISSING_MODULES},
 	};
 	uint32		homes = homes_of_slice(batch);
 
 	if (batch->any_late)
 		compare_late(batch);
-	at402_run_batch(batch, AT402_SQL_EVENTS);
+	at402_run_batch(batch, again ? AT402_SQL_MISSING_EVENTS : AT402_SQL_EVENTS);
 	if (at402_store_frames)
 		at402_run_batch(batch, AT402_SQL_FRAMES);
 	for (int i = 0; i < lengthof(tables); i++)
 		if (homes & tables[i].homes)
-			at402_run_batch(batch, tables[i].statement);
+			at402_run_batch(batch, again ? tables[i].missing : tables[i].statement);
 	if (homes & AT402_HOME_DEVICE)
 		at402_update_devices(batch);
 }
@@ -206,7 +210,7 @@ store_new(void *argument)
 	if (mark_new(batch) != batch->last - batch->first)
 		ereport(ERROR, errcode(ERRCODE_UNIQUE_VIOLATION),
 				errmsg("not all reports of the batch are new"));
-	store_details(batch);
+	store_details(batch, false);
 	SPI_finish();
 }
 
@@ -235,7 +239,7 @@ store_any(void *argument)
 	if (mark_new(batch) > 0)
 	{
 		store_state(batch);
-		store_details(batch);
+		store_details(batch, true);
 	}
 	SPI_finish();
 }

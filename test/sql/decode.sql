@@ -152,6 +152,18 @@ SELECT cardinality(at402_reason_names(-1)),
 		at402_status_names(-1) = at402_status_names(2047) AS status;
 SELECT at402_reason_names((1::bigint << 33) - 1), at402_status_names(2047);
 
+-- one flag of a mask: the same answer as the names give, for each
+SELECT count(*) FROM unnest(at402_reason_names(-1)) WITH ORDINALITY AS f(name, no),
+	generate_series(0, 32) AS bit
+WHERE at402_has_reason(1::bigint << bit, name) <> (no = bit + 1);
+SELECT count(*) FROM unnest(at402_status_names(-1)) WITH ORDINALITY AS f(name, no),
+	generate_series(0, 32) AS bit
+WHERE at402_has_status(1::bigint << bit, name) <> (no = bit + 1);
+SELECT at402_has_reason(0, 'time_interval'), at402_has_reason(-1, 'trailer_data'),
+	at402_has_reason(NULL, 'panic'), at402_has_status(2, NULL);
+SELECT e.* FROM error_of($$SELECT at402_has_reason(0, 'panik')$$) AS e;
+SELECT e.* FROM error_of($$SELECT at402_has_status(0, '')$$) AS e;
+
 -- ---- NULL ----
 
 SELECT at402_decode(NULL) IS NULL, at402_decode(NULL, 'Z') IS NULL,

@@ -97,7 +97,7 @@ COMMIT;
 COMMENT ON COLUMN at402.position.speed_kmh IS 'mine';
 ALTER TABLE at402.position DROP COLUMN hdop, DROP COLUMN geom;
 ALTER TABLE at402.device DROP COLUMN attributes;
-DROP INDEX at402.event_device_id_time_idx;
+DROP INDEX at402.event_kind_time_idx;
 DROP TABLE at402.io, at402.motion_default;
 DROP VIEW at402.last_position;
 SELECT at402_create_tables();
@@ -108,8 +108,41 @@ WHERE NOT EXISTS (SELECT FROM pg_attribute AS a
 					AND a.attnotnull = b.attnotnull);
 SELECT col_description('at402.position'::regclass, attnum) FROM pg_attribute
 WHERE attrelid = 'at402.position'::regclass AND attname IN ('speed_kmh', 'hdop') ORDER BY 1;
-SELECT to_regclass('at402.event_device_id_time_idx') IS NOT NULL AS event_index,
+SELECT to_regclass('at402.event_kind_time_idx') IS NOT NULL AS event_index,
 	to_regclass('at402.last_position') IS NOT NULL AS last_position;
+
+-- as older versions made them: an index in place of the key, which they get where no row is
+-- there twice
+BEGIN;
+ALTER TABLE at402.event DROP CONSTRAINT event_pkey;
+ALTER TABLE at402.io DROP CONSTRAINT io_pkey;
+CREATE INDEX event_device_id_time_idx ON at402.event (device_id, time);
+CREATE INDEX io_device_id_time_idx ON at402.io (device_id, time);
+ALTER TABLE at402.event REPLICA IDENTITY FULL;
+ALTER TABLE at402.event_default REPLICA IDENTITY FULL;
+INSERT INTO at402.event (device_id, time, seq, content_hash, n, kind) VALUES
+	(1, '2026-01-01', 1, 1, 0, 'panic');
+INSERT INTO at402.io (device_id, time, seq, content_hash, n, kind)
+	SELECT 1, '2026-01-01', 1, 1, 0, 'input' FROM generate_series(1, 2);
+SELECT at402_create_tables();
+SELECT tablename, regexp_replace(indexdef, '.* USING ', '') AS index
+FROM pg_indexes WHERE schemaname = 'at402' AND tablename IN ('event', 'io')
+ORDER BY 1, 2;
+SELECT oid::regclass, relreplident FROM pg_class
+WHERE oid IN ('at402.event'::regclass, 'at402.event_default'::regclass) ORDER BY 1;
+DELETE FROM at402.io;
+SELECT at402_create_tables();
+SELECT count(*) FROM pg_index WHERE indrelid = 'at402.io'::regclass AND indisprimary;
+ROLLBACK;
+
+-- those who load day and night may want fewer indexes
+BEGIN;
+DROP SCHEMA at402 CASCADE;
+SELECT at402_create_tables(indexes => '{event_kind_time_idx}');
+SELECT indexname FROM pg_indexes
+WHERE schemaname = 'at402' AND tablename IN ('position', 'event', 'frame') ORDER BY 1;
+SELECT at402_create_tables(indexes => '{event_kind_time_idx, position_idx}');
+ROLLBACK;
 
 -- tables of another kind are not touched
 SELECT at402_create_tables(partitioned => false);
