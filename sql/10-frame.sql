@@ -1,3 +1,16 @@
+-- What trackers send is Latin-1 (ISO 8859-1): only UTF8 can hold all of it.
+DO $$
+BEGIN
+	IF pg_catalog.getdatabaseencoding() OPERATOR(pg_catalog.<>) 'UTF8' THEN
+		RAISE EXCEPTION 'at402 needs a database with encoding UTF8'
+			USING ERRCODE = 'feature_not_supported',
+				DETAIL = pg_catalog.format('The encoding of database "%s" is %s.',
+					pg_catalog.current_database(), pg_catalog.getdatabaseencoding()),
+				HINT = 'CREATE DATABASE fleet ENCODING ''UTF8'' TEMPLATE template0;';
+	END IF;
+END
+$$;
+
 -- Type at402_frame: one complete frame as received, with its operators.
 -- Stored as bytea is; comparing and hashing are bytea's own functions.
 

@@ -18,29 +18,13 @@
 -- a deadlock it is the upkeep that gives way.
 
 CREATE FUNCTION at402_interval_setting(name text) RETURNS interval
-LANGUAGE plpgsql STABLE
+LANGUAGE sql STABLE
 SET search_path = pg_catalog, pg_temp
 AS $$
-DECLARE
-	setting		text := current_setting('at402.' || name, true);
-	value		interval;
-BEGIN
-	BEGIN
-		value := nullif(setting, '')::interval;
-	EXCEPTION WHEN data_exception THEN
-		value := '0';
-	END;
-	IF value <= interval '0' THEN
-		RAISE EXCEPTION 'invalid value for parameter "at402.%": "%"', name, setting
-			USING ERRCODE = 'invalid_parameter_value',
-				DETAIL = 'A positive interval is needed.',
-				HINT = format('ALTER SYSTEM SET at402.%s = ''30 days'';', name);
-	END IF;
-	RETURN value;
-END
+	SELECT nullif(current_setting('at402.' || name, true), '')::interval
 $$;
 COMMENT ON FUNCTION at402_interval_setting(text) IS
-'the setting at402.<name> as an interval; NULL where it is empty; 22023 where it is no positive interval';
+'the setting at402.<name> as an interval; NULL where it is empty';
 
 CREATE FUNCTION at402_retention(table_name text) RETURNS interval
 LANGUAGE plpgsql STABLE
@@ -63,6 +47,7 @@ COMMENT ON FUNCTION at402_retention(text) IS
 
 CREATE FUNCTION at402_partition_start("time" timestamptz, length interval) RETURNS timestamptz
 LANGUAGE sql STABLE PARALLEL SAFE
+SET search_path = pg_catalog, pg_temp
 AS $$
 	SELECT CASE extract(month FROM length)
 		WHEN 1 THEN date_trunc('month', "time", 'UTC')
@@ -153,7 +138,7 @@ COMMENT ON FUNCTION at402_add_partition(regclass, text, timestamptz, timestamptz
 --          how many.
 --
 -- Errors: 42P01 for a table that is none of ours, 55P03 when a lock is not to
--- be had in 200 ms, 22023 for a setting.
+-- be had in 200 ms.
 CREATE FUNCTION at402_maintain_table(table_name text, since timestamptz DEFAULT NULL)
 RETURNS TABLE (action text, partition_name text, row_count bigint)
 LANGUAGE plpgsql
@@ -193,14 +178,6 @@ BEGIN
 	length := @extschema@.at402_interval_setting('partition_interval');
 
 	IF t.partitioned AND length IS NOT NULL THEN
-		IF length NOT BETWEEN '1 hour' AND '1 month'
-			OR extract(month FROM length) = 1 AND length <> '1 month' THEN
-			RAISE EXCEPTION 'invalid value for parameter "at402.partition_interval": "%"',
-				current_setting('at402.partition_interval')
-				USING ERRCODE = 'invalid_parameter_value',
-					DETAIL = 'A partition spans 1 hour to 30 days, or 1 month.',
-					HINT = 'ALTER SYSTEM SET at402.partition_interval = ''1 day'';';
-		END IF;
 		oldest := coalesce(greatest(since, expired), now() - length);
 		current_start := @extschema@.at402_partition_start(now(), length);
 

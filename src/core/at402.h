@@ -79,7 +79,8 @@ typedef struct at402_span
 /* CRC-16/MODBUS: start 0xFFFF, reflected polynomial 0xA001, no final xor. */
 extern uint16_t at402_crc16(const uint8_t *bytes, size_t length);
 
-/* One byte further, from the state 0xFFFF on. */
+/* So many bytes further, or one, from the state 0xFFFF on. */
+extern uint16_t at402_crc16_more(uint16_t crc, const uint8_t *bytes, size_t length);
 extern uint16_t at402_crc16_step(uint16_t crc, uint8_t byte);
 
 /* ---- frames ---- */

@@ -47,8 +47,12 @@ at402_crc16_step(uint16_t crc, uint8_t byte)
 uint16_t
 at402_crc16(const uint8_t *bytes, size_t length)
 {
-	uint16_t	crc = 0xFFFF;
+	return at402_crc16_more(0xFFFF, bytes, length);
+}
 
+uint16_t
+at402_crc16_more(uint16_t crc, const uint8_t *bytes, size_t length)
+{
 	for (; length >= 8; bytes += 8, length -= 8)
 		crc = slices[7][bytes[0] ^ (crc & 0xFF)] ^ slices[6][bytes[1] ^ (crc >> 8)] ^
 			slices[5][bytes[2]] ^ slices[4][bytes[3]] ^ slices[3][bytes[4]] ^

@@ -26,6 +26,8 @@ PG_FUNCTION_INFO_V1(at402_frame_from_bytea);
 PG_FUNCTION_INFO_V1(at402_frames);
 PG_FUNCTION_INFO_V1(at402_crc16_sql);
 
+#define CRC_BYTES ((size_t) 1 << 20)	/* between two looks whether to go on */
+
 at402_span
 at402_frame_bytes(const At402Frame *frame)
 {
@@ -193,6 +195,18 @@ Datum
 at402_crc16_sql(PG_FUNCTION_ARGS)
 {
 	bytea	   *arg = PG_GETARG_BYTEA_PP(0);
+	const uint8_t *bytes = (const uint8_t *) VARDATA_ANY(arg);
+	size_t		left = VARSIZE_ANY_EXHDR(arg);
+	uint16_t	crc = at402_crc16(bytes, 0);
 
-	PG_RETURN_INT32(at402_crc16((const uint8_t *) VARDATA_ANY(arg), VARSIZE_ANY_EXHDR(arg)));
+	while (left > 0)
+	{
+		size_t		some = Min(left, CRC_BYTES);
+
+		CHECK_FOR_INTERRUPTS();
+		crc = at402_crc16_more(crc, bytes, some);
+		bytes += some;
+		left -= some;
+	}
+	PG_RETURN_INT32(crc);
 }

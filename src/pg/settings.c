@@ -4,13 +4,15 @@
  * All in one place, each with unit, range and default.  They exist as soon as
  * the library is loaded; those that only the listener reads can be set in
  * postgresql.conf alone, those that shape what is stored by anyone for his own
- * session, since at402_ingest() reads them too.
+ * session, since at402_ingest() reads them too.  What cannot work is refused
+ * when it is set, not when it is used.
  */
 #include "postgres.h"
 
 #include <limits.h>
 
 #include "miscadmin.h"
+#include "utils/datetime.h"
 #include "utils/guc.h"
 #include "utils/memutils.h"
 
@@ -48,12 +50,84 @@ static const char *const retained_tables[] = {"position", "event", "io", "motion
 	"can_frame", "ble", "module", "frame", "quarantine"};
 static char *retention_of[lengthof(retained_tables)];
 
+#define AT402_FOREVER "forever"
+
 static const struct config_enum_entry unknown_devices_options[] = {
 	{"register", AT402_REGISTER, false},
 	{"quarantine", AT402_QUARANTINE, false},
 	{"ignore", AT402_IGNORE, false},
 	{NULL, 0, false},
 };
+
+/* ---- what can work ---- */
+
+/* As interval_in reads it, which raises; the postmaster must not. */
+static bool
+parse_interval(const char *text, Interval *interval)
+{
+	char		work[MAXDATELEN * 2];
+	char	   *fields[MAXDATEFIELDS];
+	int			types[MAXDATEFIELDS];
+	int			count;
+	int			type;
+	struct pg_itm_in parts = {0};
+	int			error = ParseDateTime(text, work, sizeof(work), fields, types, MAXDATEFIELDS,
+									  &count);
+
+	if (error == 0)
+		error = DecodeInterval(fields, types, count, INTERVAL_FULL_RANGE, &type, &parts);
+	if (error == DTERR_BAD_FORMAT)
+		error = DecodeISO8601Interval(unconstify(char *, text), &type, &parts);
+	return error == 0 && type == DTK_DELTA && itmin2interval(&parts, interval) == 0;
+}
+
+/* In microseconds, with months of 30 days as PostgreSQL compares them. */
+static double
+interval_us(const Interval *i)
+{
+	return ((double) i->month * DAYS_PER_MONTH + i->day) * USECS_PER_DAY + i->time;
+}
+
+static bool
+check_partition_interval(char **value, void **extra, GucSource source)
+{
+	Interval	i;
+
+	if ((*value)[0] == '\0')
+		return true;
+	if (parse_interval(*value, &i) &&
+		(i.month == 0 ? interval_us(&i) >= USECS_PER_HOUR &&
+		 interval_us(&i) <= (double) DAYS_PER_MONTH * USECS_PER_DAY
+		 : i.month == 1 && i.day == 0 && i.time == 0))
+		return true;
+	GUC_check_errdetail("A partition spans 1 hour to 30 days, or 1 month.");
+	return false;
+}
+
+static bool
+check_retention(char **value, void **extra, GucSource source)
+{
+	Interval	i;
+
+	if ((*value)[0] == '\0' || strcmp(*value, AT402_FOREVER) == 0 ||
+		(parse_interval(*value, &i) && interval_us(&i) > 0))
+		return true;
+	GUC_check_errdetail("A positive interval is needed, as in 90 days, or %s.", AT402_FOREVER);
+	return false;
+}
+
+static bool
+check_role(char **value, void **extra, GucSource source)
+{
+	if ((*value)[0] != '\0')
+		return true;
+	GUC_check_errdetail("Without a role the workers, which anybody in the network can reach, "
+						"would be superusers.");
+	GUC_check_errhint("Name a login role; it will own the tables.");
+	return false;
+}
+
+/* ---- definitions ---- */
 
 static void
 define_int(const char *name, const char *description, int *variable, int boot, int min, int max,
@@ -73,9 +147,9 @@ define_bool(const char *name, const char *description, bool *variable, bool boot
 
 static void
 define_string(const char *name, const char *description, char **variable, const char *boot,
-			  GucContext context, int flags)
+			  GucContext context, int flags, GucStringCheckHook check)
 {
-	DefineCustomStringVariable(name, description, NULL, variable, boot, context, flags, NULL,
+	DefineCustomStringVariable(name, description, NULL, variable, boot, context, flags, check,
 							   NULL, NULL);
 }
 
@@ -87,12 +161,12 @@ define_listener_settings(void)
 																		: PGC_SIGHUP;
 
 	define_string("at402.database", "Database that the listener stores into; empty: no listener.",
-				  &at402_database, "", at_start, 0);
+				  &at402_database, "", at_start, 0, NULL);
 	define_string("at402.role", "Login role that the listener works as; it owns the tables.",
-				  &at402_role, "at402", at_start, 0);
+				  &at402_role, "at402", at_start, 0, check_role);
 	define_string("at402.listen_addresses",
 				  "Addresses to listen on for trackers: * for all, or a list separated by commas.",
-				  &at402_listen_addresses, "localhost", PGC_SIGHUP, GUC_LIST_INPUT);
+				  &at402_listen_addresses, "localhost", PGC_SIGHUP, GUC_LIST_INPUT, NULL);
 	define_int("at402.port",
 			   "Port for trackers, TCP and UDP; 0: a free one, shown in at402_stat_listener.",
 			   &at402_port, 8888, 0, 65535, PGC_SIGHUP, 0);
@@ -157,12 +231,12 @@ define_maintenance_settings(void)
 	define_string("at402.partition_interval",
 				  "Length of a partition, an interval from 1 hour to 1 month; empty: partitions "
 				  "are made by others.",
-				  &partition_interval, "1 day", PGC_USERSET, 0);
+				  &partition_interval, "1 day", PGC_USERSET, 0, check_partition_interval);
 	define_int("at402.partitions_ahead", "Number of partitions made ahead of time.",
 			   &partitions_ahead, 3, 1, 1000, PGC_USERSET, 0);
 	define_string("at402.retention",
 				  "Keeps rows for this interval; forever, or empty: for ever.",
-				  &retention, "", PGC_USERSET, 0);
+				  &retention, "", PGC_USERSET, 0, check_retention);
 	for (int i = 0; i < lengthof(retained_tables); i++)
 	{
 		/* the description is kept by its address */
@@ -172,7 +246,7 @@ define_maintenance_settings(void)
 					  psprintf("Keeps rows of at402.%s for this interval, or forever; empty: "
 							   "as at402.retention.",
 							   retained_tables[i]),
-					  &retention_of[i], "", PGC_USERSET, 0);
+					  &retention_of[i], "", PGC_USERSET, 0, check_retention);
 		MemoryContextSwitchTo(caller);
 	}
 	define_int("at402.maintain_interval",

@@ -38,8 +38,7 @@ at402_worker_start(void)
 	pqsignal(SIGTERM, die);
 	pqsignal(SIGINT, handle_sigint);
 	BackgroundWorkerUnblockSignals();
-	BackgroundWorkerInitializeConnection(at402_database,
-										 at402_role[0] != '\0' ? at402_role : NULL, 0);
+	BackgroundWorkerInitializeConnection(at402_database, at402_role, 0);
 }
 
 bool

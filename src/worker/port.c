@@ -83,7 +83,9 @@ open_port(At402Listener *l)
 	l->tcp = at402_tcp;
 	l->udp = at402_udp;
 	at402_stat_set_address(l->stat, at402_listen_addresses);
-	l->stat->state = AT402_LISTENING;
+	/* an outage goes on, wherever the port is */
+	if (l->failures == 0)
+		l->stat->state = AT402_LISTENING;
 	announce(l);
 }
 

@@ -40,3 +40,5 @@ WHERE name LIKE 'at402.%' AND (short_desc !~ '^[A-Z].*\.$'
 SET at402.store_frame = on;
 SET at402.future_limit = -1;
 SET at402.port = 8889;
+-- a network process is no superuser
+ALTER SYSTEM SET at402.role = '';

@@ -316,17 +316,24 @@ SELECT table_name, action, row_count FROM at402_maintain();
 ROLLBACK;
 
 -- settings that make no sense
+SET at402.retention = '-1 day';
+SET at402.retention = '30 dyas';
+SET at402.retention_event = 'a while';
+SET at402.retention_event = '0';
+SET at402.partition_interval = '2 months';
+SET at402.partition_interval = '1 month 1 day';
+SET at402.partition_interval = '59 minutes';
+SET at402.partition_interval = 'forever';
+-- and others that do
 BEGIN;
-SET LOCAL at402.retention = '-1 day';
-SELECT * FROM at402_maintain();
-ROLLBACK;
-BEGIN;
-SET LOCAL at402.retention_event = 'a while';
-SELECT * FROM at402_maintain();
-ROLLBACK;
-BEGIN;
-SET LOCAL at402.partition_interval = '2 months';
-SELECT * FROM at402_maintain();
+SET LOCAL at402.retention = '3 mons 4 days';
+SET LOCAL at402.retention_event = 'P1Y';
+SET LOCAL at402.retention_io = 'forever';
+SELECT t, at402_retention(t) FROM unnest('{position,event,io}'::text[]) AS t;
+SET LOCAL at402.partition_interval = '1 month';
+SET LOCAL at402.partition_interval = '30 days';
+SET LOCAL at402.partition_interval = '1:00';
+SELECT at402_interval_setting('partition_interval');
 ROLLBACK;
 SELECT * FROM at402_maintain_table('device');
 

@@ -34,7 +34,7 @@ sub refuses
 
 subtest 'without database, extension or tables it waits, and says so once' => sub {
 	my @waits = map { qr/at402 waits in database "$database": $_ do(?:es)? not exist/ }
-	  'extension at402', 'the tables of at402';
+	  'extension at402', 'table at402.device';
 
 	$node->start;
 	$node->wait_for_log(qr/FATAL:  (?:role "at402"|database "$database") does not exist/);

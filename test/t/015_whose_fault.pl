@@ -380,6 +380,22 @@ subtest '16: devices of a batch that is rolled back do not use up at402.register
 	reload_with($node, 'at402.register_limit = -1');
 };
 
+subtest '16: a reload that moves the port in an outage does not end it' => sub {
+	my ($one) = trackers(1);
+	my ($port, $other_port) = (published($node, 'port'), PostgreSQL::Test::Cluster::get_free_port());
+
+	make_trigger('position', "RAISE 'disk' USING ERRCODE = 'disk_full'");
+	transmit($one->[1], packet(seq => 1));
+	wait_published($node, "state = 'retrying'");
+	reload_with($node, "at402.port = $other_port");
+	published_is($node, 'port, state', "$other_port|retrying", 'the port moves, the outage goes on');
+	drop_trigger();
+	is(receive($one->[1], 1), '06', 'answered when it is over');
+	published_is($node, 'state', 'listening', 'and only then it is listening');
+	reload_with($node, "at402.port = $port");
+	published_is($node, 'port', $port, 'the port as before');
+};
+
 is(still_answers($node), '06', 'after all of this a good tracker is answered');
 $node->stop;
 done_testing();

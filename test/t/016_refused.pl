@@ -1,0 +1,74 @@
+# 016_refused.pl - what at402 refuses to begin with: a database that cannot hold what trackers send,
+# settings that cannot work, lines of nobody
+use strict;
+use warnings;
+use At402;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+my $node = new_node('refused');
+
+# ---- 6 ----
+
+subtest '6: a database that is not UTF8' => sub {
+	$node->safe_psql('postgres', "CREATE DATABASE latin9 ENCODING 'LATIN9' LC_COLLATE 'C'
+		LC_CTYPE 'C' TEMPLATE template0");
+	my ($result, undef, $error) = $node->psql('latin9', '\set VERBOSITY verbose
+		CREATE EXTENSION at402 CASCADE');
+	like($error, qr/0A000: at402 needs a database with encoding UTF8/, 'CREATE EXTENSION: refused');
+	like($error, qr/DETAIL:  The encoding of database "latin9" is LATIN9/, 'with the facts');
+	like($error, qr/HINT:  CREATE DATABASE .* ENCODING 'UTF8'/, 'and the statement to use');
+	is($node->safe_psql('latin9', "SELECT count(*) FROM pg_extension WHERE extname = 'at402'"), '0',
+		'nothing is left of it');
+
+	$node->append_conf('postgresql.conf', "at402.database = 'latin9'");
+	$node->restart;
+	$node->wait_for_log(qr/at402 waits in database "latin9": the encoding of the database is not UTF8/);
+	$node->wait_for_log(qr/HINT:  Execute: CREATE DATABASE .* ENCODING 'UTF8'/);
+	is($node->safe_psql($At402::database, 'SELECT state, port FROM at402_stat_listener'),
+		'waiting|', 'the listener waits');
+	$node->append_conf('postgresql.conf', "at402.database = '$At402::database'");
+	$node->restart;
+	listener_port($node);
+	is(still_answers($node), '06', 'in a database that is UTF8 it answers');
+};
+
+# ---- 14 ----
+
+subtest '14: settings that cannot work are refused when they are set' => sub {
+	my %refused = ('at402.retention' => '30 dyas', 'at402.retention_event' => '-1 day',
+		'at402.partition_interval' => '2 months', 'at402.role' => '');
+
+	foreach my $name (sort keys %refused)
+	{
+		my $before = sql($node, "SHOW $name");
+		my ($result, undef, $error) =
+		  $node->psql($At402::database, "ALTER SYSTEM SET $name = '$refused{$name}'");
+		like($error, qr/invalid value for parameter "$name": "$refused{$name}"/, "$name: refused");
+		like($error, qr/DETAIL:  \S/, "$name: and it says why");
+		is(sql($node, "SHOW $name"), $before, "$name: as it was");
+	}
+
+	# a reload goes on with what was in force
+	reload_with($node, "at402.retention = '90 days'");
+	reload_with($node, "at402.retention = '30 dyas'");
+	$node->wait_for_log(qr/invalid value for parameter "at402.retention": "30 dyas"/);
+	is(sql($node, 'SHOW at402.retention'), '90 days', 'a file with a slip: the former value stays');
+	is(still_answers($node), '06', 'and trackers are answered');
+	$node->append_conf('postgresql.conf', "at402.retention = ''");
+};
+
+subtest '14: with an empty at402.role in the file nobody works as a superuser' => sub {
+	$node->append_conf('postgresql.conf', "at402.role = ''");
+	$node->restart;
+	listener_port($node);
+	like(slurp_file($node->logfile), qr/invalid value for parameter "at402.role": ""/,
+		'the log says that it is refused');
+	is(sql($node, "SELECT DISTINCT usename FROM pg_stat_activity WHERE backend_type LIKE 'at402%'"),
+		'at402', 'the workers are the default role');
+	$node->append_conf('postgresql.conf', "at402.role = 'at402'");
+};
+
+is(still_answers($node), '06', 'after all of this a good tracker is answered');
+$node->stop;
+done_testing();
