@@ -473,7 +473,7 @@ BEGIN
 			EXECUTE format('COMMENT ON TABLE %s IS %L', default_name,
 						   'rows whose time no other partition covers: late, or of a wrong clock');
 			LOOP
-				PERFORM FROM @extschema@.at402_maintain_table(t.table_name);
+				PERFORM FROM @extschema@.at402_maintain_table_as_caller(t.table_name);
 				EXIT WHEN NOT FOUND;
 			END LOOP;
 		END IF;

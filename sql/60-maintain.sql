@@ -16,6 +16,13 @@
 -- While a step waits for a lock, others queue up behind it.  So it gives up
 -- soon (55P03), to be tried again later.  200 ms is below deadlock_timeout: in
 -- a deadlock it is the upkeep that gives way.
+--
+-- Before that come the chores: what is derived from the rows that are there.
+-- They take no lock on a partition but that of reading, and are done in steps
+-- as well.
+--
+-- at402_maintain and at402_maintain_table do what the functions of the same
+-- names with _as_caller say, as the owner of the tables (src/pg/maintain.c).
 
 CREATE FUNCTION at402_interval_setting(name text) RETURNS interval
 LANGUAGE sql STABLE
@@ -139,7 +146,7 @@ COMMENT ON FUNCTION at402_add_partition(regclass, text, timestamptz, timestamptz
 --
 -- Errors: 42P01 for a table that is none of ours, 55P03 when a lock is not to
 -- be had in 200 ms.
-CREATE FUNCTION at402_maintain_table(table_name text, since timestamptz DEFAULT NULL)
+CREATE FUNCTION at402_maintain_table_as_caller(table_name text, since timestamptz DEFAULT NULL)
 RETURNS TABLE (action text, partition_name text, row_count bigint)
 LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
@@ -166,7 +173,7 @@ BEGIN
 	FROM @extschema@.at402_data_tables() AS d
 		JOIN pg_class AS c ON c.oid = to_regclass(format('at402.%I', d.table_name))
 		LEFT JOIN pg_partitioned_table AS k ON k.partrelid = c.oid
-	WHERE d.table_name = at402_maintain_table.table_name AND d.range_column IS NOT NULL;
+	WHERE d.table_name = at402_maintain_table_as_caller.table_name AND d.range_column IS NOT NULL;
 	IF NOT FOUND THEN
 		RAISE EXCEPTION 'there is no table "%" to maintain', table_name
 			USING ERRCODE = 'undefined_table',
@@ -257,18 +264,49 @@ BEGIN
 	END IF;
 END
 $$;
+COMMENT ON FUNCTION at402_maintain_table_as_caller(text, timestamptz) IS
+'part of at402_maintain_table: does what that one says, with the rights of the caller';
+
+CREATE FUNCTION at402_maintain_table(table_name text, since timestamptz DEFAULT NULL)
+RETURNS TABLE (action text, partition_name text, row_count bigint)
+	AS 'MODULE_PATHNAME', 'at402_as_owner' LANGUAGE C VOLATILE ROWS 1;
 COMMENT ON FUNCTION at402_maintain_table(text, timestamptz) IS
 'does one step of the upkeep of a table of schema at402, in one short transaction: create, drop (a partition) or delete (expired rows); no row: nothing was due; since: how far back to make partitions for rows in the default partition';
 
+-- A chore is a function from int to int.  It is called with 0 and then with what
+-- it returned, each time in a transaction of its own, until that is NULL.  Where
+-- tables of it are missing it has nothing to do.
+CREATE FUNCTION at402_chores() RETURNS TABLE (function_name text, about text)
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+AS $$
+	SELECT NULL::text, NULL::text WHERE false
+$$;
+COMMENT ON FUNCTION at402_chores() IS
+'what at402_maintain does before the upkeep of the tables, in this order';
+
 -- Does all the upkeep there is, of all tables.  The locks that it takes are
 -- held until its transaction ends; a server that is busy is better served by
--- at402_maintain_table, one transaction a step, as the maintenance worker does.
-CREATE FUNCTION at402_maintain(since timestamptz DEFAULT NULL)
+-- one transaction a step, as the maintenance worker does.
+CREATE FUNCTION at402_maintain_as_caller(since timestamptz)
 RETURNS TABLE (table_name text, action text, partition_name text, row_count bigint)
 LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
 AS $$
+DECLARE
+	chore		text;
+	step		int;
 BEGIN
+	FOR chore IN SELECT c.function_name FROM @extschema@.at402_chores() AS c LOOP
+		BEGIN
+			step := 0;
+			WHILE step IS NOT NULL LOOP
+				EXECUTE format('SELECT @extschema@.%I($1)', chore) INTO step USING step;
+			END LOOP;
+		EXCEPTION WHEN OTHERS THEN
+			RAISE WARNING '% failed: %', chore, SQLERRM USING ERRCODE = SQLSTATE;
+		END;
+	END LOOP;
+
 	FOR table_name IN
 		SELECT d.table_name FROM @extschema@.at402_data_tables() AS d
 		WHERE d.range_column IS NOT NULL
@@ -276,7 +314,7 @@ BEGIN
 		LOOP
 			BEGIN
 				SELECT s.action, s.partition_name, s.row_count INTO action, partition_name, row_count
-				FROM @extschema@.at402_maintain_table(table_name, since) AS s;
+				FROM @extschema@.at402_maintain_table_as_caller(table_name, since) AS s;
 			EXCEPTION WHEN lock_not_available OR deadlock_detected THEN
 				RAISE WARNING 'at402.% is in use: its upkeep has to wait', table_name
 					USING HINT = 'SELECT at402_maintain(); later.';
@@ -288,5 +326,11 @@ BEGIN
 	END LOOP;
 END
 $$;
+COMMENT ON FUNCTION at402_maintain_as_caller(timestamptz) IS
+'part of at402_maintain: does what that one says, with the rights of the caller';
+
+CREATE FUNCTION at402_maintain(since timestamptz DEFAULT NULL)
+RETURNS TABLE (table_name text, action text, partition_name text, row_count bigint)
+	AS 'MODULE_PATHNAME', 'at402_as_owner' LANGUAGE C VOLATILE ROWS 10;
 COMMENT ON FUNCTION at402_maintain(timestamptz) IS
-'makes partitions ahead and retires old rows, as the settings at402.partition_interval, partitions_ahead and retention ask, and returns what it did; since: how far back to make partitions for rows in default partitions, as after loading old captures';
+'derives what is due (trips), makes partitions ahead and retires old rows, as the settings at402.partition_interval, partitions_ahead and retention ask, and returns what it did to tables; since: how far back to make partitions for rows in default partitions, as after loading old captures';

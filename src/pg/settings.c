@@ -251,7 +251,7 @@ define_maintenance_settings(void)
 	}
 	define_int("at402.maintain_interval",
 			   "Time between two runs of the maintenance worker; 0: it does not run.",
-			   &at402_maintain_interval, 10 * SECS_PER_MINUTE, 0, INT_MAX / 1000, PGC_SIGHUP,
+			   &at402_maintain_interval, SECS_PER_MINUTE, 0, INT_MAX / 1000, PGC_SIGHUP,
 			   GUC_UNIT_S);
 }
 

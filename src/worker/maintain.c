@@ -1,9 +1,14 @@
 /*
- * maintain.c - the background worker that makes partitions and retires them
+ * maintain.c - the background worker that does the upkeep
+ *
+ * First the chores of at402_chores(), which derive what follows from the rows
+ * that are there, then the tables of at402_data_tables(), whose partitions are
+ * made ahead and retired.  All of it is written in SQL; here is when it is done.
  *
  * A worker of its own, so that waiting for a lock never holds up a tracker.
- * One step of one table in each transaction: what was done stays done, and
- * locks are held for a moment only.
+ * One step of one task in each transaction: what was done stays done, and
+ * locks are held for a moment only.  A task that fails does not keep the others
+ * from being done; it is logged when it begins to fail.
  */
 #include "postgres.h"
 
@@ -15,7 +20,7 @@
 #include "storage/ipc.h"
 #include "storage/latch.h"
 #include "utils/builtins.h"
-#include "utils/lsyscache.h"
+#include "utils/hsearch.h"
 #include "utils/memutils.h"
 
 #include "pg/attempt.h"
@@ -24,32 +29,80 @@
 #include "worker/worker.h"
 
 #define LOOK_AGAIN_MS 1000		/* for extension and tables */
-#define BUSY_MS 5000			/* after a table was in use */
+#define BUSY_MS 5000			/* after something was in use */
 
-static const char *const tables[] = {"position", "event", "io", "motion", "can", "can_frame",
-	"ble", "module", "frame", "quarantine"};
-
-typedef struct Step
+typedef struct Task
 {
-	const char *table;
-	bool		done;			/* something was due and has been done */
-} Step;
+	const char *name;			/* function of a chore, or table */
+	bool		is_table;
+	int			step;			/* of a chore, see at402_chores() */
+	bool		done;			/* nothing is due any more */
+} Task;
+
+/* ---- what there is to do ---- */
+
+typedef struct TaskList
+{
+	MemoryContext context;
+	List	   *tasks;
+} TaskList;
 
 static void
-run_step(void *argument)
+list_tasks(void *argument)
 {
-	Step	   *step = argument;
-	Oid			schema = at402_extension_schema("at402");
-	char	   *sql = psprintf("SELECT action, partition_name, row_count "
-							   "FROM %s.at402_maintain_table($1)",
-							   quote_identifier(get_namespace_name(schema)));
-	Datum		args[1] = {CStringGetTextDatum(step->table)};
+	TaskList   *list = argument;
+	const char *schema;
 
 	SPI_connect();
-	if (SPI_execute_with_args(sql, 1, (Oid[]) {TEXTOID}, args, NULL, false, 0) != SPI_OK_SELECT)
+	schema = at402_schema_name("at402");
+	if (SPI_execute(psprintf("SELECT function_name, false FROM %s.at402_chores() UNION ALL "
+							 "SELECT table_name, true FROM %s.at402_data_tables() "
+							 "WHERE range_column IS NOT NULL", schema, schema),
+					true, 0) != SPI_OK_SELECT)
+		elog(ERROR, "could not list what there is to maintain");
+	for (uint64 i = 0; i < SPI_processed; i++)
+	{
+		MemoryContext caller = MemoryContextSwitchTo(list->context);
+		Task	   *task = palloc0(sizeof(Task));
+		bool		null;
+
+		task->name = SPI_getvalue(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1);
+		task->is_table = DatumGetBool(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc,
+													2, &null));
+		list->tasks = lappend(list->tasks, task);
+		MemoryContextSwitchTo(caller);
+	}
+	SPI_finish();
+}
+
+/* ---- doing it ---- */
+
+static void
+run_chore_step(Task *task)
+{
+	Datum		step = Int32GetDatum(task->step);
+
+	if (SPI_execute_with_args(psprintf("SELECT %s.%s($1)", at402_schema_name("at402"),
+									   quote_identifier(task->name)),
+							  1, (Oid[]) {INT4OID}, &step, NULL, false, 0) != SPI_OK_SELECT ||
+		SPI_processed != 1)
+		elog(ERROR, "could not run %s", task->name);
+	task->step = DatumGetInt32(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1,
+											 &task->done));
+}
+
+static void
+run_table_step(Task *task)
+{
+	Datum		table = CStringGetTextDatum(task->name);
+
+	if (SPI_execute_with_args(psprintf("SELECT action, partition_name, row_count "
+									   "FROM %s.at402_maintain_table($1)",
+									   at402_schema_name("at402")),
+							  1, (Oid[]) {TEXTOID}, &table, NULL, false, 0) != SPI_OK_SELECT)
 		elog(ERROR, "could not run at402_maintain_table");
-	step->done = SPI_processed > 0;
-	if (step->done)
+	task->done = SPI_processed == 0;
+	if (!task->done)
 	{
 		char	   *name = SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 2);
 		char	   *rows = SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 3);
@@ -57,42 +110,98 @@ run_step(void *argument)
 		ereport(DEBUG1, errmsg_internal("at402 maintenance: %s at402.%s, %s rows",
 										SPI_getvalue(SPI_tuptable->vals[0],
 													 SPI_tuptable->tupdesc, 1),
-										name ? name : step->table, rows ? rows : "no"));
+										name ? name : task->name, rows ? rows : "no"));
 	}
+}
+
+static void
+run_step(void *argument)
+{
+	Task	   *task = argument;
+
+	SPI_connect();
+	if (task->is_table)
+		run_table_step(task);
+	else
+		run_chore_step(task);
 	SPI_finish();
 }
 
 static bool
-table_in_use(const ErrorData *error)
+is_in_use(const ErrorData *error)
 {
 	return error->sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE ||
 		error->sqlerrcode == ERRCODE_T_R_DEADLOCK_DETECTED;
 }
 
-/* All that is due for one table.  False when it has to be tried again soon. */
+/* Has this task not failed before, since it could be done last? */
 static bool
-maintain_table(const char *table)
+begins_to_fail(const char *name, bool fails)
 {
-	Step		step = {.table = table, .done = true};
+	static HTAB *failing = NULL;
+	bool		before;
 
-	while (step.done)
+	if (failing == NULL)
+		failing = hash_create("at402 tasks that fail", 16,
+							  &(HASHCTL) {.keysize = NAMEDATALEN, .entrysize = NAMEDATALEN},
+							  HASH_ELEM | HASH_STRINGS);
+	hash_search(failing, name, fails ? HASH_ENTER : HASH_REMOVE, &before);
+	return fails && !before;
+}
+
+static void
+log_failure(const Task *task, const ErrorData *error)
+{
+	if (begins_to_fail(task->name, true))
+		ereport(LOG, errcode(error->sqlerrcode),
+				task->is_table
+				? errmsg("at402 could not maintain at402.%s: %s", task->name, error->message)
+				: errmsg("at402 could not run %s: %s", task->name, error->message),
+				error->detail ? errdetail_internal("%s", error->detail) : 0,
+				error->hint ? errhint("%s", error->hint) : 0);
+}
+
+/* All that is due.  False when it has to be tried again soon. */
+static bool
+do_task(Task *task)
+{
+	while (!task->done)
 	{
 		ErrorData  *error;
 		bool		in_use;
 
 		at402_worker_interrupts();
-		if (at402_attempt(AT402_TRANSACTION, run_step, &step, &error))
+		if (at402_attempt(AT402_TRANSACTION, run_step, task, &error))
 			continue;
-		in_use = table_in_use(error);
+		in_use = is_in_use(error);
 		if (!in_use)
-			ereport(LOG, errcode(error->sqlerrcode),
-					errmsg("at402 could not maintain at402.%s: %s", table, error->message),
-					error->detail ? errdetail_internal("%s", error->detail) : 0,
-					error->hint ? errhint("%s", error->hint) : 0);
+			log_failure(task, error);
 		FreeErrorData(error);
 		return !in_use;
 	}
+	begins_to_fail(task->name, false);
 	return true;
+}
+
+/* False when something has to be tried again soon. */
+static bool
+do_all(void)
+{
+	Task		listing = {.name = "at402_chores"};
+	TaskList	list = {.context = CurrentMemoryContext};
+	ErrorData  *error;
+	ListCell   *lc;
+	bool		all = true;
+
+	if (!at402_attempt(AT402_TRANSACTION, list_tasks, &list, &error))
+	{
+		log_failure(&listing, error);
+		return true;
+	}
+	begins_to_fail(listing.name, false);
+	foreach(lc, list.tasks)
+		all &= do_task(lfirst(lc));
+	return all;
 }
 
 void
@@ -112,16 +221,12 @@ at402_maintain_main(Datum unused)
 		at402_worker_interrupts();
 		if (at402_maintain_interval > 0 && at402_worker_ready(missing, sizeof(missing), false))
 		{
-			bool		again = false;
-
 			pgstat_report_activity(STATE_RUNNING, "maintaining the tables of at402");
-			for (int i = 0; i < lengthof(tables); i++)
-				again |= !maintain_table(tables[i]);
+			wait_ms = at402_maintain_interval * 1000L;
+			if (!do_all())
+				wait_ms = Min(wait_ms, BUSY_MS);
 			pgstat_report_stat(true);
 			pgstat_report_activity(STATE_IDLE, NULL);
-			wait_ms = at402_maintain_interval * 1000L;
-			if (again)
-				wait_ms = Min(wait_ms, BUSY_MS);
 		}
 		else if (at402_maintain_interval == 0)
 			wait_ms = -1;		/* until a reload says otherwise */
