@@ -279,7 +279,7 @@ COMMENT ON FUNCTION at402_maintain_table(text, timestamptz) IS
 CREATE FUNCTION at402_chores() RETURNS TABLE (function_name text, about text)
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
 AS $$
-	SELECT NULL::text, NULL::text WHERE false
+	VALUES ('at402_maintain_commands', 'commands that expire, or that nobody minds any more')
 $$;
 COMMENT ON FUNCTION at402_chores() IS
 'what at402_maintain does before the upkeep of the tables, in this order';

@@ -33,6 +33,8 @@ int			at402_batch_delay;
 int			at402_batch_reports;
 int			at402_receive_buffers;
 int			at402_report_timeout;
+int			at402_command_timeout;
+bool		at402_commands_udp;
 int			at402_unknown_devices;
 int			at402_register_limit;
 bool		at402_store_frames;
@@ -40,6 +42,9 @@ bool		at402_routine_events;
 int			at402_future_limit;
 int			at402_quarantine_limit;
 int			at402_maintain_interval;
+
+/* Read by at402.authorise_driver(). */
+static int	unknown_drivers;
 
 /* Read by the functions of sql/60-maintain.sql. */
 static char *partition_interval;
@@ -56,6 +61,13 @@ static const struct config_enum_entry unknown_devices_options[] = {
 	{"register", AT402_REGISTER, false},
 	{"quarantine", AT402_QUARANTINE, false},
 	{"ignore", AT402_IGNORE, false},
+	{NULL, 0, false},
+};
+
+static const struct config_enum_entry unknown_drivers_options[] = {
+	{"silent", 0, false},
+	{"approve", 1, false},
+	{"decline", 2, false},
 	{NULL, 0, false},
 };
 
@@ -201,6 +213,23 @@ define_listener_settings(void)
 }
 
 static void
+define_command_settings(void)
+{
+	define_int("at402.command_timeout",
+			   "Longest time that a command waits for its answer; then it is in doubt.",
+			   &at402_command_timeout, 60, 1, SECS_PER_DAY, PGC_SIGHUP, GUC_UNIT_S);
+	define_bool("at402.commands_udp",
+				"Sends commands over UDP too, where any sender may claim to be a device; never "
+				"one with a PIN.",
+				&at402_commands_udp, false, PGC_SIGHUP);
+	DefineCustomEnumVariable("at402.unknown_drivers",
+							 "What a device is told of a driver whose key is not in "
+							 "at402.driver_key: nothing (silent), approve or decline.",
+							 NULL, &unknown_drivers, 0, unknown_drivers_options, PGC_SIGHUP, 0,
+							 NULL, NULL, NULL);
+}
+
+static void
 define_storing_settings(void)
 {
 	DefineCustomEnumVariable("at402.unknown_devices",
@@ -259,6 +288,7 @@ void
 at402_define_settings(void)
 {
 	define_listener_settings();
+	define_command_settings();
 	define_storing_settings();
 	define_maintenance_settings();
 	MarkGUCPrefixReserved("at402");

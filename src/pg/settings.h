@@ -27,6 +27,8 @@ extern int	at402_batch_delay;	/* ms */
 extern int	at402_batch_reports;
 extern int	at402_receive_buffers;	/* kB */
 extern int	at402_report_timeout;	/* ms */
+extern int	at402_command_timeout;	/* s */
+extern bool at402_commands_udp;
 
 /* storing */
 extern int	at402_unknown_devices;	/* At402UnknownDevices */

@@ -79,6 +79,12 @@ at402_stat_request(void)
 	shmem_startup_hook = startup_shmem;
 }
 
+bool
+at402_stat_exists(void)
+{
+	return stats != NULL;
+}
+
 At402ListenerStat *
 at402_stat_of(int listener)
 {

@@ -50,6 +50,7 @@ typedef struct At402ListenerStat
 	_Atomic int64_t started_at;
 	_Atomic uint64_t latency_max_us;	/* of one frame, since the last reset */
 	_Atomic bool latency_reset; /* asks the owner to begin anew */
+	_Atomic uint32_t command_calls; /* written by those who queue commands */
 	at402_net_counters net;
 	At402StoreCounters store;
 	at402_net_counters net_base;	/* what they were at the last reset */
@@ -62,6 +63,7 @@ typedef struct At402ListenerStat
 
 /* stat.c */
 extern void at402_stat_request(void);
+extern bool at402_stat_exists(void);	/* is the library preloaded? */
 extern At402ListenerStat *at402_stat_of(int listener);	/* 1, 2, ... */
 extern at402_net_slot *at402_stat_slots(int listener);
 extern void at402_stat_set_address(At402ListenerStat *stat, const char *address);
