@@ -239,7 +239,7 @@ AS $$
 	('module', 'data', 'jsonb NOT NULL', 'its values, as in at402_decode()'),
 
 	('frame', 'received_at', 'timestamptz NOT NULL', 'when the server received it'),
-	('frame', 'device_id', 'int', 'device.id; NULL: a text line of an unknown sender'),
+	('frame', 'device_id', 'int', 'device.id; NULL: a text line of nobody, which only at402_ingest takes'),
 	('frame', 'protocol', 'text', 'its letter; Z, which only a login tells, for such X packets'),
 	('frame', 'transport', 'text', 'tcp, udp or sql'),
 	('frame', 'peer', 'inet', 'address that it came from'),

@@ -40,7 +40,7 @@ COMMENT ON COLUMN at402_stat_listener.inserted IS 'reports stored';
 COMMENT ON COLUMN at402_stat_listener.duplicates IS 'reports that were stored already: answered';
 COMMENT ON COLUMN at402_stat_listener.quarantined IS 'reports and whole frames put in at402.quarantine';
 COMMENT ON COLUMN at402_stat_listener.unknown_sender IS
-    'packets without IMEI and without a login before them: connection closed, not answered';
+    'packets and text lines of nobody, without IMEI and without a login before them: not answered; a packet closes the connection, lines do after a few';
 COMMENT ON COLUMN at402_stat_listener.ignored IS
     'frames of unknown devices while at402.unknown_devices = ignore: not answered';
 COMMENT ON COLUMN at402_stat_listener.over_limit IS

@@ -32,12 +32,26 @@ static bool
 take_frame(void *listener, const at402_arrival *arrival)
 {
 	At402Listener *l = listener;
-	At402Arrival *a = at402_queue_has_room(l) ? at402_arrival_make(l, arrival) : NULL;
+	At402Arrival *a;
 
+	if (arrival->kind == AT402_FRAME_TEXT && at402_senders_find(l, arrival) == NULL)
+	{
+		at402_senders_refuse(l, arrival);
+		return true;
+	}
+	a = at402_queue_has_room(l) ? at402_arrival_make(l, arrival) : NULL;
 	l->full = a == NULL;
 	if (!l->full && !at402_retry_takes(l, a))
 		at402_queue_add(l, a);
 	return !l->full;
+}
+
+/* net's callback, too. */
+static void
+connection_gone(void *listener, at402_ticket ticket, const char *imei)
+{
+	at402_senders_gone(listener, ticket);
+	at402_presence_gone(listener, ticket);
 }
 
 /* ---- storing, when it is due ---- */
@@ -128,7 +142,7 @@ say_goodbye(int code, Datum argument)
 static void
 start(At402Listener *l, int number)
 {
-	const at402_net_callbacks callbacks = {l, take_frame, at402_presence_gone};
+	const at402_net_callbacks callbacks = {l, take_frame, connection_gone};
 	at402_net_slot *slots = at402_stat_slots(number);
 
 	l->number = number;
@@ -140,6 +154,7 @@ start(At402Listener *l, int number)
 	on_shmem_exit(say_goodbye, PointerGetDatum(l->stat));
 	at402_queue_init(l);
 	at402_retry_init(l);
+	at402_senders_init(l);
 	at402_presence_init(l);
 	at402_refusals_init(l);
 	l->net = at402_net_create(&callbacks, &l->stat->net, slots, reserve_descriptors());

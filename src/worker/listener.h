@@ -5,6 +5,7 @@
  *     retry.c      what fails or hangs: whose fault it is, and again later
  *     commit.c     a transaction, and the answers to it
  *     queue.c      frames that wait
+ *     senders.c    whose a text line is
  *     presence.c   which trackers are connected
  *     port.c       addresses and port, settings of net
  *     refusals.c   what the log says of peers that are refused
@@ -23,6 +24,8 @@
 
 #define AT402_LOOK_AGAIN_MS 1000	/* for extension, tables, a free port */
 #define AT402_REFUSALS 8		/* kinds that are logged */
+
+typedef struct At402Senders At402Senders;
 
 typedef struct At402Listener
 {
@@ -59,6 +62,8 @@ typedef struct At402Listener
 	bool		all_quarantined;	/* of the last batch that brought anything */
 	bool		quarantine_seen;	/* the log has said so, last needed at ... */
 	instr_time	quarantined;
+
+	At402Senders *senders;
 
 	/* presence.c */
 	HTAB	   *trackers;
@@ -141,10 +146,20 @@ extern void at402_retry_queue(At402Listener *l);
 extern void at402_retry_suspect(At402Listener *l);
 extern int64 at402_retry_due(const At402Listener *l);
 
-extern void at402_presence_init(At402Listener *l);
+extern void at402_senders_init(At402Listener *l);
 
-/* A connection has ended; net's callback. */
-extern void at402_presence_gone(void *listener, at402_ticket ticket, const char *imei);
+/* A packet or login of this device has come from there. */
+extern void at402_senders_note(At402Listener *l, const at402_arrival *from, const char *imei);
+
+/* Whose line it is; NULL: nobody's, which is to be refused. */
+extern const char *at402_senders_find(At402Listener *l, const at402_arrival *line);
+extern void at402_senders_refuse(At402Listener *l, const at402_arrival *line);
+
+/* A connection has ended. */
+extern void at402_senders_gone(At402Listener *l, at402_ticket ticket);
+
+extern void at402_presence_init(At402Listener *l);
+extern void at402_presence_gone(At402Listener *l, at402_ticket ticket);
 
 /* A frame of this sender was stored and answered. */
 extern void at402_presence_note(At402Listener *l, const At402Input *input, const char *imei);

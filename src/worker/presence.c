@@ -54,9 +54,8 @@ tracker_left(At402Listener *l, Tracker *t)
 }
 
 void
-at402_presence_gone(void *listener, at402_ticket ticket, const char *imei)
+at402_presence_gone(At402Listener *l, at402_ticket ticket)
 {
-	At402Listener *l = listener;
 	Connection *c = hash_search(l->connections, &ticket, HASH_FIND, NULL);
 	ListCell   *lc;
 

@@ -43,16 +43,20 @@ at402_queue_has_room(const At402Listener *l)
 
 /* Whose it is, as far as its bytes and its connection tell. */
 static void
-set_sender(At402Arrival *a)
+set_sender(At402Listener *l, At402Arrival *a, const at402_arrival *from)
 {
-	const At402Input *input = &a->input;
+	At402Input *input = &a->input;
+	const char *line = input->kind == AT402_FRAME_TEXT ? at402_senders_find(l, from) : NULL;
 	at402_packet packet;
 
+	strlcpy(input->login_imei, line != NULL ? line : from->imei, sizeof(input->login_imei));
 	if (input->logged_in || input->kind != AT402_FRAME_PACKET)
 		strlcpy(a->sender, input->login_imei, sizeof(a->sender));
 	else if (at402_packet_open(&packet, input->bytes, input->length, input->protocol,
 							   AT402_SENDER_IN_PACKET) == AT402_OK)
 		strlcpy(a->sender, packet.imei, sizeof(a->sender));
+	if (input->kind != AT402_FRAME_TEXT)
+		at402_senders_note(l, from, a->sender);
 }
 
 At402Arrival *
@@ -73,14 +77,13 @@ at402_arrival_make(At402Listener *l, const at402_arrival *from)
 	a->input.length = from->length;
 	a->input.kind = from->kind;
 	a->input.logged_in = from->logged_in;
-	strlcpy(a->input.login_imei, from->imei, sizeof(a->input.login_imei));
 	a->input.protocol = from->protocol;
 	a->input.received_at = GetCurrentTimestamp();
 	a->input.transport = from->udp ? "udp" : "tcp";
 	a->input.ticket = from->ticket;
 	a->reports = claimed_reports(from);
 	INSTR_TIME_SET_CURRENT(a->arrived);
-	set_sender(a);
+	set_sender(l, a, from);
 	return a;
 }
 

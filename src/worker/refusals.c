@@ -30,7 +30,7 @@ static const Refusal refusals[AT402_REFUSALS] = {
 	{"at402 closes connections that do not speak the protocol", NULL, NET(unknown_protocol)},
 	{"at402 loses datagrams in the kernel", "Raise net.core.rmem_max and rmem_default.",
 	 NET(datagrams_lost)},
-	{"at402 closes connections that send packets without IMEI and login", NULL,
+	{"at402 closes connections that send without IMEI and login", NULL,
 	 STORE(unknown_sender)},
 	{"at402 ignores unknown devices", "Insert them into at402.device, or set "
 	 "at402.unknown_devices.", STORE(ignored)},

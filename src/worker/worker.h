@@ -19,7 +19,7 @@
 	X(inserted)                                                                                    \
 	X(duplicates)                                                                                  \
 	X(quarantined)                                                                                 \
-	X(unknown_sender)			/* packets that nobody knows the sender of */                      \
+	X(unknown_sender)			/* packets and text lines of nobody */                             \
 	X(ignored)					/* frames of unknown devices, by setting */                        \
 	X(over_limit)				/* frames of unknown devices past at402.register_limit */          \
 	X(not_quarantined)			/* frames: the quarantine is full or fails */                      \

@@ -94,7 +94,7 @@ subtest 'packet with an impossible IMEI: quarantine, answered, stays' => sub {
 		login(imei(1)));
 };
 
-subtest 'other $ line: frame, not answered, stays' => sub {
+subtest 'other $ line of a known sender: frame, not answered, stays' => sub {
 	my $tracker = login_as($node, 6);
 
 	reset_stat($node);
@@ -105,12 +105,43 @@ subtest 'other $ line: frame, not answered, stays' => sub {
 		WHERE device_id = " . device_id($node, 6) . " AND frame::bytea LIKE '\$P%'"),
 		'\x' . unpack('H*', "\$POLL,OK\r\n") . '|tcp', 'it is in at402.frame, with its sender');
 
+	my $packets = connect_tcp($node);
+	my $udp = connect_udp($node);
+	my $n = 100;
+	foreach my $socket ($packets, $udp)
+	{
+		my $line = "\$HELLO," . ++$n . "\n";
+		transmit($socket, packet(imei => imei($n), seq => 1) . $line);
+		is(receive($socket, 1), '06', 'a packet with IMEI');
+		is(ask($socket, packet(imei => imei($n), seq => 2)), '06', 'and one after the line');
+		is(sql($node, "SELECT transport FROM at402.frame WHERE frame::bytea = '"
+			. ($line =~ s/\n/\\012/r) . "' AND device_id = " . device_id($node, $n)),
+			$socket == $udp ? 'udp' : 'tcp', 'the line is that of its sender');
+	}
+};
+
+subtest 'other $ line of nobody: counted, not answered, closes after a few' => sub {
 	my $stranger = connect_tcp($node);
+	my $udp = connect_udp($node);
+	my $frames = 'SELECT count(*) FROM at402.frame';
+	my $before = sql($node, $frames);
+
+	reset_stat($node);
 	transmit($stranger, "\$HELLO,1\n");
-	wait_published($node, 'frames = 3');
-	is(ask($stranger, packet(imei => imei(6), seq => 2)), '06', 'a line without login: stays too');
-	is(sql($node, 'SELECT frame::bytea FROM at402.frame WHERE device_id IS NULL'),
-		'\x' . unpack('H*', "\$HELLO,1\n"), 'and is in at402.frame');
+	wait_published($node, 'unknown_sender = 1');
+	is(ask($stranger, packet(imei => imei(6), seq => 2)), '06', 'one: the connection stays');
+	transmit($udp, "\$HELLO,2\n");
+	wait_published($node, 'unknown_sender = 2');
+	is(ask($udp, packet(imei => imei(6), seq => 3)), '06', 'by UDP too');
+	is(ask(connect_tcp($node), login($impossible)), '06', 'a login with an impossible IMEI');
+	$stranger = connect_tcp($node);
+	transmit($stranger, "\$HELLO\n" x 3);
+	wait_published($node, 'unknown_sender = 5');
+	ok(silent($stranger), 'silence');
+	transmit($stranger, "\$HELLO\n" x 1000);
+	is(receive($stranger, 1), ' closed', 'a few: closed');
+	published_is($node, 'unknown_sender', '7', 'the fifth was the last');
+	is(sql($node, $frames), $before + 2, 'no line is in at402.frame');
 };
 
 subtest 'device disabled: quarantine, answered, stays' => sub {

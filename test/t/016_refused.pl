@@ -33,6 +33,33 @@ subtest '6: a database that is not UTF8' => sub {
 	is(still_answers($node), '06', 'in a database that is UTF8 it answers');
 };
 
+# ---- 7 ----
+
+subtest '7: lines of nobody make no rows, however many come' => sub {
+	my $frames = 'SELECT count(*) FROM at402.frame';
+	my $before = sql($node, $frames);
+	my ($connections, $sent, $udp) = (20, 0, connect_udp($node));
+
+	reset_stat($node);
+	foreach (1 .. $connections)
+	{
+		my $stranger = connect_tcp($node);
+		transmit($stranger, "\$\n" x 10_000);
+		is(receive($stranger, 1), ' closed', 'closed');
+	}
+	foreach (1 .. 200)
+	{
+		transmit($udp, "\$\n" x 5);
+	}
+	is(ask($udp, packet(imei => imei(1))), '06', 'a packet from the same address: answered');
+	published_is($node, 'unknown_sender, inserted, quarantined', $connections * 5 + 1000 . '|1|0',
+		'each line that was read is counted');
+	is(sql($node, $frames), $before + 1, 'only the packet is in at402.frame');
+	transmit($udp, "\$NOW\n");
+	wait_for($node, 'count(*) = 1 FROM at402.frame WHERE frame::bytea LIKE \'$NOW%\'');
+	pass('after that packet the address is somebody\'s: its line is kept');
+};
+
 # ---- 14 ----
 
 subtest '14: settings that cannot work are refused when they are set' => sub {
