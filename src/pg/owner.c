@@ -21,9 +21,8 @@
 
 #include "pg/owner.h"
 
-/* Of at402.position; InvalidOid where there is none. */
-static Oid
-tables_owner(void)
+Oid
+at402_tables_owner(void)
 {
 	Oid			schema = get_namespace_oid("at402", true);
 	Oid			table = OidIsValid(schema) ? get_relname_relid("position", schema) : InvalidOid;
@@ -41,7 +40,7 @@ At402Caller
 at402_become_owner(void)
 {
 	At402Caller caller = {0};
-	Oid			owner = tables_owner();
+	Oid			owner = at402_tables_owner();
 
 	GetUserIdAndSecContext(&caller.user, &caller.context);
 	if (!OidIsValid(owner) || owner == caller.user || !is_member_of_role(caller.user, owner))

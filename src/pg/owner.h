@@ -6,6 +6,9 @@
 
 #include "postgres_ext.h"
 
+/* Who owns at402.position; InvalidOid where there is none. */
+extern Oid	at402_tables_owner(void);
+
 typedef struct At402Caller
 {
 	bool		switched;		/* the rest is set */

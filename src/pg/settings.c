@@ -52,7 +52,7 @@ static int	partitions_ahead;
 static char *retention;
 
 static const char *const retained_tables[] = {"position", "event", "io", "motion", "can",
-	"can_frame", "ble", "module", "frame", "quarantine"};
+	"can_frame", "ble", "module", "frame", "quarantine", "alert"};
 static char *retention_of[lengthof(retained_tables)];
 
 #define AT402_FOREVER "forever"
