@@ -18,7 +18,7 @@ COMMENT ON VIEW at402_stat_listener IS
     'one row a listener, counted since its start or at402_stat_reset(); no row when the library is not preloaded';
 COMMENT ON COLUMN at402_stat_listener.listener IS 'number of the worker, from 1';
 COMMENT ON COLUMN at402_stat_listener.state IS
-    'listening; waiting: extension, tables or port are missing; retrying: the last batch could not be stored; stopped';
+    'listening; quarantining: it listens, but of what came last no report could be stored; retrying: the last batch could not be stored; waiting: extension, tables, rights or port are missing; off: neither TCP nor UDP; paused: at402.paused; stopped';
 COMMENT ON COLUMN at402_stat_listener.address IS 'at402.listen_addresses as in force';
 COMMENT ON COLUMN at402_stat_listener.port IS 'port listened on, TCP and UDP';
 COMMENT ON COLUMN at402_stat_listener.connections IS 'open TCP connections';
@@ -51,7 +51,8 @@ COMMENT ON COLUMN at402_stat_listener.batches IS 'transactions committed';
 COMMENT ON COLUMN at402_stat_listener.failed_batches IS 'transactions rolled back, to be tried again';
 COMMENT ON COLUMN at402_stat_listener.ack_latency_avg_ms IS 'ms from a frame''s last byte to its answer, average';
 COMMENT ON COLUMN at402_stat_listener.ack_latency_max_ms IS 'the same, longest';
-COMMENT ON COLUMN at402_stat_listener.last_error IS 'why the last batch that failed did, or why the port could not be opened';
+COMMENT ON COLUMN at402_stat_listener.last_error IS
+    'what it waits for, with the statement to execute; or why the last batch that failed did, why reports went to quarantine, or why the port could not be opened';
 
 CREATE FUNCTION at402_stat_connection_rows(
     OUT listener int, OUT imei text, OUT protocol text, OUT peer inet, OUT peer_port int,

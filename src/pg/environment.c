@@ -41,7 +41,7 @@ static const char *const find_missing =
 "  ON c.relname::pg_catalog.text OPERATOR(pg_catalog.=) t.table_name "
 "CROSS JOIN LATERAL (SELECT CASE "
 "  WHEN c.oid IS NULL THEN 'table' "
-"  WHEN NOT pg_catalog.has_schema_privilege(c.relnamespace, 'USAGE') THEN 'right' "
+"  WHEN NOT pg_catalog.has_schema_privilege(c.relnamespace, 'USAGE') THEN 'schema' "
 "  WHEN NOT pg_catalog.has_table_privilege(c.oid, 'INSERT') "
 "    OR NOT pg_catalog.has_table_privilege(c.oid, 'SELECT') "
 "    OR t.table_name OPERATOR(pg_catalog.~) '^device' "
@@ -64,13 +64,22 @@ static const char *const find_missing =
 "  position, event, io, motion, can, can_frame, ble, module, frame, quarantine}'::pg_catalog.text[]) "
 "ORDER BY t.ordinality LIMIT 1";
 
-/* Is the name in this column of the row just read that of at402.role? */
-static bool
-is_role(int column)
+/* The statement for the role of the row just read, which lacks these rights. */
+static void
+mend_rights(char *mend, size_t size, const char *rights)
 {
-	const char *name = SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, column);
+	HeapTuple	row = SPI_tuptable->vals[0];
+	TupleDesc	desc = SPI_tuptable->tupdesc;
+	const char *quoted_role = SPI_getvalue(row, desc, 3);
+	const char *role = SPI_getvalue(row, desc, 4);
+	const char *owner = SPI_getvalue(row, desc, 5);
 
-	return name != NULL && strcmp(name, at402_role) == 0;
+	if (strcmp(role, at402_role) == 0 && strcmp(role, owner) != 0)
+		strlcpy(mend, AT402_HAND_OVER, size);
+	else if (strcmp(owner, at402_role) == 0 && strcmp(role, owner) != 0)
+		snprintf(mend, size, "GRANT %s TO %s;", quote_identifier(owner), quoted_role);
+	else
+		snprintf(mend, size, "GRANT %s TO %s;", rights, quoted_role);
 }
 
 const char *
@@ -118,17 +127,15 @@ at402_missing(const char **hint)
 				 "USING (true);", table,
 				 SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 3));
 	}
+	else if (strcmp(problem, "schema") == 0)
+	{
+		strlcpy(missing, "the role may not use schema at402", sizeof(missing));
+		mend_rights(mend, sizeof(mend), "USAGE ON SCHEMA at402");
+	}
 	else
 	{
 		snprintf(missing, sizeof(missing), "the role may not write to table at402.%s", table);
-		if (is_role(4))
-			strlcpy(mend, "SELECT at402_create_tables();  -- as a superuser: it hands them over",
-					sizeof(mend));
-		else if (is_role(5))
-			snprintf(mend, sizeof(mend), "GRANT %s TO %s;", quote_identifier(at402_role),
-					 SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 3));
-		else
-			*hint = NULL;
+		mend_rights(mend, sizeof(mend), psprintf("SELECT, INSERT, UPDATE ON at402.%s", table));
 	}
 	SPI_finish();
 	return missing;
@@ -202,8 +209,7 @@ at402_raise_environment(ErrorData *error)
 {
 	const char *hint;
 
-	if (error->hint == NULL && !at402_is_timeout(error) && at402_missing(&hint) != NULL &&
-		hint != NULL)
+	if (error->hint == NULL && !at402_is_timeout(error) && at402_missing(&hint) != NULL)
 		error->hint = psprintf("Execute: %s", hint);
 	ReThrowError(error);
 }

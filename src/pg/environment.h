@@ -6,9 +6,12 @@
 
 #include "utils/elog.h"
 
+/* The statement that mends rights of at402.role. */
+#define AT402_HAND_OVER "SELECT at402_create_tables();  -- as a superuser: it hands them over"
+
 /*
  * What is missing for storing, as a sentence, and in *hint the statement that
- * mends it, or NULL; NULL: nothing.  Both are valid until the next call.  Needs a
+ * mends it; NULL: nothing.  Both are valid until the next call.  Needs a
  * transaction.
  */
 extern const char *at402_missing(const char **hint);

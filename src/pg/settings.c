@@ -24,6 +24,7 @@ char	   *at402_listen_addresses;
 int			at402_port;
 bool		at402_tcp;
 bool		at402_udp;
+bool		at402_paused;
 int			at402_workers;
 int			at402_max_connections;
 int			at402_max_connections_per_address;
@@ -184,6 +185,9 @@ define_listener_settings(void)
 			   &at402_port, 8888, 0, 65535, PGC_SIGHUP, 0);
 	define_bool("at402.tcp", "Listens on TCP.", &at402_tcp, true, PGC_SIGHUP);
 	define_bool("at402.udp", "Listens on UDP.", &at402_udp, true, PGC_SIGHUP);
+	define_bool("at402.paused",
+				"The workers leave the database; trackers keep their reports meanwhile.",
+				&at402_paused, false, PGC_SIGHUP);
 	define_int("at402.workers", "Number of listeners that share the port.", &at402_workers, 1, 1,
 			   64, at_start, 0);
 	define_int("at402.max_connections",

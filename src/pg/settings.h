@@ -18,6 +18,7 @@ extern char *at402_listen_addresses;
 extern int	at402_port;
 extern bool at402_tcp;
 extern bool at402_udp;
+extern bool at402_paused;
 extern int	at402_workers;
 extern int	at402_max_connections;
 extern int	at402_max_connections_per_address;

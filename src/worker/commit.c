@@ -147,11 +147,13 @@ answer(At402Listener *l, const At402Arrival *a)
 static void
 note_quarantined(At402Listener *l, const Attempt *attempt)
 {
-	if (attempt->reports > 0 || attempt->quarantined > 0)
-		l->all_quarantined = attempt->quarantined > 0 &&
-			attempt->inserted + attempt->duplicates == 0;
+	if (attempt->inserted + attempt->duplicates > 0)
+		l->rejected = 0;
 	if (attempt->quarantined == 0)
 		return;
+	/* other reasons say nothing of the tables */
+	if (strcmp(attempt->first_reason, "rejected") == 0)
+		l->rejected += attempt->quarantined;
 	if (!l->quarantine_seen || at402_elapsed_ms(l->quarantined) > QUIET_MS)
 	{
 		ereport(LOG,

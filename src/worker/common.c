@@ -12,6 +12,7 @@
 #include "tcop/tcopprot.h"
 #include "utils/guc.h"
 #include "utils/timeout.h"
+#include "utils/wait_event.h"
 
 #include "pg/attempt.h"
 #include "pg/environment.h"
@@ -31,13 +32,37 @@ handle_sigint(SIGNAL_ARGS)
 		StatementCancelHandler(postgres_signal_arg);
 }
 
+static emit_log_hook_type prev_emit_log_hook;
+
+/*
+ * Being told to end is no failure.  PostgreSQL raises it as FATAL, wherever the
+ * worker is, so that waits for locks and standbys end too; but an ordinary
+ * shutdown must not look like an accident in the log.
+ */
+static void
+end_quietly(ErrorData *error)
+{
+	if (error->elevel == FATAL && error->sqlerrcode == ERRCODE_ADMIN_SHUTDOWN)
+		error->output_to_server = false;
+	if (prev_emit_log_hook)
+		prev_emit_log_hook(error);
+}
+
 void
 at402_worker_start(void)
 {
+	prev_emit_log_hook = emit_log_hook;
+	emit_log_hook = end_quietly;
 	pqsignal(SIGHUP, SignalHandlerForConfigReload);
 	pqsignal(SIGTERM, die);
 	pqsignal(SIGINT, handle_sigint);
 	BackgroundWorkerUnblockSignals();
+	while (at402_paused)
+	{
+		WaitLatch(MyLatch, WL_LATCH_SET | WL_EXIT_ON_PM_DEATH, 0, PG_WAIT_EXTENSION);
+		ResetLatch(MyLatch);
+		at402_worker_interrupts();
+	}
 	BackgroundWorkerInitializeConnection(at402_database, at402_role, 0);
 }
 
@@ -49,6 +74,12 @@ at402_worker_interrupts(void)
 		return false;
 	ConfigReloadPending = false;
 	ProcessConfigFile(PGC_SIGHUP);
+	/* a process cannot change its database: the next one begins without */
+	if (at402_paused && OidIsValid(MyDatabaseId))
+	{
+		ereport(LOG, errmsg("at402 leaves database \"%s\": at402.paused is on", at402_database));
+		proc_exit(1);
+	}
 	return true;
 }
 
@@ -70,24 +101,26 @@ bool
 at402_worker_ready(char *missing, size_t size, bool say)
 {
 	Missing		m = {0};
-	char		raised[AT402_TEXT_SIZE];
+	char		now[AT402_TEXT_SIZE];
 	ErrorData  *error;
 
 	if (!at402_attempt(AT402_TRANSACTION, find_missing, &m, &error))
 	{
-		strlcpy(raised, error->message, sizeof(raised));
-		m = (Missing) {.what = raised};
-		FreeErrorData(error);
+		m = (Missing) {.what = error->message,
+			.hint = error->sqlerrcode == ERRCODE_INSUFFICIENT_PRIVILEGE ? AT402_HAND_OVER : NULL};
 	}
-	if (m.what == NULL)
+	else if (m.what == NULL)
 	{
 		missing[0] = '\0';
 		return true;
 	}
-	if (say && strcmp(missing, m.what) != 0)
+	snprintf(now, sizeof(now), m.hint != NULL ? "%s; execute: %s" : "%s", m.what, m.hint);
+	if (say && strcmp(missing, now) != 0)
 		ereport(LOG,
 				errmsg("at402 waits in database \"%s\": %s", at402_database, m.what),
 				m.hint != NULL ? errhint("Execute: %s", m.hint) : 0);
-	strlcpy(missing, m.what, size);
+	strlcpy(missing, now, size);
+	if (error != NULL)
+		FreeErrorData(error);
 	return false;
 }

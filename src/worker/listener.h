@@ -59,7 +59,7 @@ typedef struct At402Listener
 	int64		suspects_rest_ms;
 
 	/* commit.c */
-	bool		all_quarantined;	/* of the last batch that brought anything */
+	uint64		rejected;		/* reports since one was stored */
 	bool		quarantine_seen;	/* the log has said so, last needed at ... */
 	instr_time	quarantined;
 
@@ -172,6 +172,9 @@ extern void at402_port_set_limits(At402Listener *l);
 
 /* Opens, moves or completes the port as far as settings and tables ask for it. */
 extern void at402_port_check(At402Listener *l, bool reloaded);
+
+/* What the listener does when nothing fails. */
+extern At402State at402_port_state(const At402Listener *l);
 
 /* Milliseconds until at402_port_check has to be called; -1: all is open. */
 extern int64 at402_port_due(const At402Listener *l);

@@ -15,6 +15,8 @@
 #include "pg/store.h"
 #include "worker/listener.h"
 
+#define SURE_REJECTED 10		/* reports in a row, and none was stored */
+
 void
 at402_port_set_limits(At402Listener *l)
 {
@@ -56,9 +58,22 @@ note_refusal(At402Listener *l, const char *error)
 static void
 announce(const At402Listener *l)
 {
-	ereport(LOG, errmsg("at402 listens on \"%s\", port %d%s%s%s", at402_listen_addresses,
+	if (!at402_tcp && !at402_udp)
+		ereport(LOG, errmsg("at402 does not listen: at402.tcp and at402.udp are off"));
+	else
+		ereport(LOG, errmsg("at402 listens on \"%s\", port %d%s%s%s", at402_listen_addresses,
 						at402_net_port(l->net), at402_tcp ? ", TCP" : "", at402_udp ? ", UDP" : "",
 						l->refused[0] != '\0' ? ", but not everywhere" : ""));
+}
+
+At402State
+at402_port_state(const At402Listener *l)
+{
+	if (!l->listening)
+		return AT402_WAITING;
+	if (!l->tcp && !l->udp)
+		return AT402_OFF;
+	return l->rejected < SURE_REJECTED ? AT402_LISTENING : AT402_QUARANTINING;
 }
 
 /* Opens the port, or moves it; the former one stays where the new is refused. */
@@ -85,7 +100,7 @@ open_port(At402Listener *l)
 	at402_stat_set_address(l->stat, at402_listen_addresses);
 	/* an outage goes on, wherever the port is */
 	if (l->failures == 0)
-		l->stat->state = AT402_LISTENING;
+		l->stat->state = at402_port_state(l);
 	announce(l);
 }
 
@@ -118,7 +133,10 @@ get_ready(At402Listener *l)
 		return true;
 	/* the log needs the word of one listener only */
 	if (!at402_worker_ready(l->missing, sizeof(l->missing), l->number == 1))
+	{
+		at402_stat_set_error(l->stat, l->missing);
 		return false;
+	}
 	l->forgotten = at402_attempt(AT402_TRANSACTION, forget_trackers, l, &error);
 	if (!l->forgotten)
 	{

@@ -311,7 +311,7 @@ note_success(At402Listener *l)
 		ereport(LOG, errmsg("at402 stores again after %d failed attempts", l->failures));
 	l->failures = 0;
 	l->retry_ms = 0;
-	l->stat->state = l->listening ? AT402_LISTENING : AT402_WAITING;
+	l->stat->state = at402_port_state(l);
 }
 
 /* Takes the frames of the first sender out of the queue. */

@@ -157,10 +157,16 @@ state_text(int state)
 {
 	switch ((At402State) state)
 	{
+		case AT402_PAUSED:
+			return "paused";
+		case AT402_OFF:
+			return "off";
 		case AT402_WAITING:
 			return "waiting";
 		case AT402_LISTENING:
 			return "listening";
+		case AT402_QUARANTINING:
+			return "quarantining";
 		case AT402_RETRYING:
 			return "retrying";
 		case AT402_STOPPED:
@@ -252,7 +258,8 @@ listener_column(const At402ListenerStat *s, int listener, const char *column, bo
 	if (strcmp(column, "pid") == 0)
 		return int_or_null(s->pid, null);
 	if (strcmp(column, "state") == 0)
-		return CStringGetTextDatum(state_text(s->pid == 0 ? AT402_STOPPED : s->state));
+		return CStringGetTextDatum(state_text(s->pid != 0 ? s->state
+											  : at402_paused ? AT402_PAUSED : AT402_STOPPED));
 	if (strcmp(column, "address") == 0)
 		return text_or_null(s->address, null);
 	if (strcmp(column, "port") == 0)

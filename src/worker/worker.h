@@ -11,7 +11,7 @@
 
 #include "net/net.h"
 
-#define AT402_TEXT_SIZE 256
+#define AT402_TEXT_SIZE 512
 
 /* Counted while storing; the worker is the only writer. */
 #define AT402_STORE_COUNTERS(X)                                                                    \
@@ -36,8 +36,11 @@ typedef struct At402StoreCounters
 typedef enum At402State
 {
 	AT402_STOPPED,
-	AT402_WAITING,				/* for extension, tables or a port */
+	AT402_PAUSED,				/* at402.paused: not in the database */
+	AT402_OFF,					/* neither TCP nor UDP */
+	AT402_WAITING,				/* for extension, tables, rights or a port */
 	AT402_LISTENING,
+	AT402_QUARANTINING,			/* listens, but nothing that comes can be stored */
 	AT402_RETRYING				/* the last batch could not be stored */
 } At402State;
 
@@ -78,18 +81,21 @@ at402_count(_Atomic uint64_t *counter, uint64_t n)
 }
 
 /* common.c */
+
+/* Connects to the database; while at402.paused is on it waits before. */
 extern void at402_worker_start(void);
 
 /*
- * Due in every turn: without it, DROP DATABASE waits for us in all databases.
- * True when the settings were read again.
+ * Due in every turn, outside of transactions: without it, DROP DATABASE waits
+ * for us in all databases.  True when the settings were read again.  Does not
+ * return when at402.paused is on now.
  */
 extern bool at402_worker_interrupts(void);
 
 /*
- * Is everything there to store into?  If it is to say so, it says once in the
- * log what is missing and how to mend it.  *missing remembers what was said; ""
- * at first.
+ * Is everything there to store into?  Else *missing, which was what it was
+ * before or "", becomes what is missing and the statement that mends it; where
+ * that is news it also goes to the log, if it is to say so.
  */
 extern bool at402_worker_ready(char *missing, size_t size, bool say);
 
