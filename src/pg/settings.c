@@ -192,7 +192,7 @@ define_listener_settings(void)
 			   64, at_start, 0);
 	define_int("at402.max_connections",
 			   "Largest number of open TCP connections of trackers to each listener.",
-			   &at402_max_connections, 300, 1, 100000, at_start, 0);
+			   &at402_max_connections, 10000, 1, 100000, at_start, 0);
 	define_int("at402.max_connections_per_address",
 			   "Largest number of open TCP connections from one address; 0: no limit.",
 			   &at402_max_connections_per_address, 0, 0, 100000, PGC_SIGHUP, 0);
@@ -204,7 +204,8 @@ define_listener_settings(void)
 			   "this time; 0: never.",
 			   &at402_login_timeout, 60, 0, INT_MAX / 1000, PGC_SIGHUP, GUC_UNIT_S);
 	define_int("at402.batch_delay",
-			   "Longest time that a report waits for others to be stored with.",
+			   "Longest time that a report waits for others to be stored with; where few come it "
+			   "does not wait.",
 			   &at402_batch_delay, 5, 0, 10000, PGC_SIGHUP, GUC_UNIT_MS);
 	define_int("at402.batch_reports", "Stores as soon as this many reports wait.",
 			   &at402_batch_reports, 500, 1, 100000, PGC_SIGHUP, 0);

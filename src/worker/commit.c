@@ -189,8 +189,12 @@ at402_commit(At402Listener *l, dlist_head *arrivals, int limit_ms)
 	if (ProcDiePending)
 		CHECK_FOR_INTERRUPTS();
 	at402_presence_stored(l);	/* before the answers tell of new connections */
+	/* what is only about connections says nothing of how many frames come */
+	if (!dlist_is_empty(arrivals))
+		l->committed_frames = 0;
 	dlist_foreach_modify(iter, arrivals)
 	{
+		l->committed_frames++;
 		answer(l, AT402_ARRIVAL(iter));
 		at402_arrival_free(l, AT402_ARRIVAL(iter));
 	}

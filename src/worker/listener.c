@@ -10,6 +10,9 @@
  */
 #include "postgres.h"
 
+#include <limits.h>
+#include <sys/resource.h>
+
 #include "miscadmin.h"
 #include "pgstat.h"
 #include "storage/fd.h"
@@ -22,7 +25,8 @@
 #include "pg/settings.h"
 #include "worker/listener.h"
 
-#define LISTENING_SOCKETS 16	/* descriptors kept for them */
+#define OTHER_DESCRIPTORS 100	/* sockets on the port, and what libraries open */
+#define BUSY_SHARE 10			/* a batch one tenth full makes the next wait in full */
 #define PRESENCE_MS 500			/* at402.device_state.connected may lag so long */
 
 /* ---- frames in ---- */
@@ -63,6 +67,18 @@ earliest(int64 a, int64 b)
 	return a < 0 ? b : b < 0 ? a : Min(a, b);
 }
 
+/*
+ * How long a frame waits for others to be stored with.  Where few came the last
+ * time it hardly pays: on a quiet port a frame does not wait at all.
+ */
+static int64
+batch_delay_ms(const At402Listener *l)
+{
+	int64		share = Min((int64) l->committed_frames * BUSY_SHARE, at402_batch_reports);
+
+	return at402_batch_delay * share / at402_batch_reports;
+}
+
 static int64
 queue_due(const At402Listener *l)
 {
@@ -73,7 +89,7 @@ queue_due(const At402Listener *l)
 	if (l->queued_reports >= at402_batch_reports)
 		return 0;
 	if (!empty)
-		return Max(at402_batch_delay - at402_elapsed_ms(l->first_arrived), 0);
+		return Max(batch_delay_ms(l) - at402_elapsed_ms(l->first_arrived), 0);
 	if (l->presence_changed)
 		return Max(PRESENCE_MS - at402_elapsed_ms(l->flushed), 0);
 	return -1;
@@ -110,22 +126,32 @@ store_what_is_due(At402Listener *l)
 
 /* ---- the loop ---- */
 
-/* How many connections the descriptors of this process allow. */
+/*
+ * How many connections the descriptors of this process allow.  PostgreSQL keeps
+ * to max_safe_fds of them, made for the soft limit that it was started with; our
+ * sockets are not its files and are counted here, up to the hard limit.
+ */
 static int
-reserve_descriptors(void)
+count_descriptors(void)
 {
-	int			reserved = 0;
+	struct rlimit limit;
+	int64		room;
 
-	while (reserved < at402_max_connections + LISTENING_SOCKETS && AcquireExternalFD())
-		reserved++;
-	reserved = Max(reserved - LISTENING_SOCKETS, 1);
-	if (reserved < at402_max_connections)
-		ereport(WARNING,
-				errmsg("at402.max_connections is %d, but there are file descriptors for %d only",
-					   at402_max_connections, reserved),
-				errhint("Raise max_files_per_process to at least %d.",
-						3 * (at402_max_connections + LISTENING_SOCKETS) + 100));
-	return Min(reserved, at402_max_connections);
+	getrlimit(RLIMIT_NOFILE, &limit);
+	limit.rlim_cur = limit.rlim_max;
+	if (setrlimit(RLIMIT_NOFILE, &limit) < 0)
+		ereport(FATAL, errmsg("could not raise the limit of open files: %m"));
+	room = (int64) Min(limit.rlim_cur, INT_MAX) - max_safe_fds - OTHER_DESCRIPTORS;
+	if (room >= at402_max_connections)
+		return at402_max_connections;
+	room = Max(room, 1);
+	ereport(WARNING,
+			errmsg("at402.max_connections is %d, but there are file descriptors for %d only",
+				   at402_max_connections, (int) room),
+			errhint("Raise the hard limit of open files of the server, LimitNOFILE= of its "
+					"systemd unit or ulimit -Hn, to at least %d.",
+					at402_max_connections + max_safe_fds + OTHER_DESCRIPTORS));
+	return (int) room;
 }
 
 static void
@@ -157,7 +183,7 @@ start(At402Listener *l, int number)
 	at402_senders_init(l);
 	at402_presence_init(l);
 	at402_refusals_init(l);
-	l->net = at402_net_create(&callbacks, &l->stat->net, slots, reserve_descriptors());
+	l->net = at402_net_create(&callbacks, &l->stat->net, slots, count_descriptors());
 	if (l->net == NULL)
 		ereport(FATAL, errcode_for_socket_access(), errmsg("could not set up sockets: %m"));
 	at402_port_set_limits(l);
@@ -193,9 +219,8 @@ at402_listener_main(Datum number)
 	bool		more = false;
 
 	at402_worker_start();
-	/* it needs a descriptor too: before all others are reserved for trackers */
-	set = CreateWaitEventSet(TopMemoryContext, 3);
 	start(l, DatumGetInt32(number));
+	set = CreateWaitEventSet(TopMemoryContext, 3);
 	AddWaitEventToSet(set, WL_LATCH_SET, PGINVALID_SOCKET, MyLatch, NULL);
 	AddWaitEventToSet(set, WL_EXIT_ON_PM_DEATH, PGINVALID_SOCKET, NULL, NULL);
 	AddWaitEventToSet(set, WL_SOCKET_READABLE, at402_net_fd(l->net), NULL, NULL);

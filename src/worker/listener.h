@@ -59,6 +59,7 @@ typedef struct At402Listener
 	int64		suspects_rest_ms;
 
 	/* commit.c */
+	int			committed_frames;	/* of the last transaction */
 	uint64		rejected;		/* reports since one was stored */
 	bool		quarantine_seen;	/* the log has said so, last needed at ... */
 	instr_time	quarantined;
