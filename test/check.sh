@@ -29,6 +29,27 @@ make_in()
 		make -s -C "$work/$tree" CC="$cc" PG_CONFIG="$PG_CONFIG" WERROR=1 "$@"
 }
 
+# start_server SETTING...: a server of the test user, with its socket in the work folder
+start_server()
+{
+	local data=$work/server
+	as_user "$user" "$bindir/initdb" -A trust -E UTF8 --no-locale -D "$data" >"$logs/initdb" &&
+		printf '%s\n' "$@" | cat "$work/server.conf" - >>"$data/postgresql.conf" &&
+		as_user "$user" "$bindir/pg_ctl" -D "$data" -l "$work/server.log" -w -s \
+			-o "-c listen_addresses= -c unix_socket_directories=$work" start
+}
+
+# run_sql DATABASE ARGUMENT...
+run_sql()
+{
+	as_user "$user" "$bindir/psql" -X -q -h "$work" -v ON_ERROR_STOP=1 -d "$@"
+}
+
+stop_server()
+{
+	as_user "$user" "$bindir/pg_ctl" -D "$work/server" -s -m fast stop
+}
+
 # Compiler and tree have the same name.
 build()
 {
@@ -50,15 +71,22 @@ regress()
 		{ cat regression.diffs; return 1; }
 }
 
-# The same with a library that stops the server at the first undefined behaviour.  In place of the
-# one that is installed: last of all.
-regress_ubsan()
+# The same in a server that runs already, with the listener in another database and a role at402, as
+# for somebody who has installed it; and with a library that stops the server at the first undefined
+# behaviour.  In place of the one that is installed: last of all.
+regress_running_ubsan()
 {
 	local trap='-fsanitize=undefined -fsanitize-undefined-trap-on-error'
 	make_in gcc gcc clean &&
 		make_in gcc gcc -j "$(nproc)" COPT="$trap" all &&
 		make_in gcc gcc COPT="$trap" install DESTDIR="$work/gcc.installed" &&
-		regress
+		start_server "shared_preload_libraries = 'at402'" "at402.port = 0" \
+			"at402.database = 'fleet'" &&
+		run_sql postgres -c 'CREATE ROLE at402 LOGIN' -c 'CREATE DATABASE fleet' &&
+		run_sql fleet -c 'CREATE EXTENSION at402 CASCADE' -c 'SELECT at402_create_tables()' &&
+		{ make_in gcc gcc installcheck TAP_TESTS= PGHOST="$work" ||
+			{ cat regression.diffs; return 1; }; } &&
+		stop_server
 }
 
 tap()
@@ -75,14 +103,7 @@ torture()
 # in_server FILE: psql runs it in a server made for it, whose database has nothing yet
 in_server()
 {
-	local bin data=$work/server
-	bin=$("$PG_CONFIG" --bindir)
-	as_user "$user" "$bin/initdb" -A trust -E UTF8 --no-locale -D "$data" >"$logs/initdb" &&
-		cat "$work/server.conf" >>"$data/postgresql.conf" &&
-		as_user "$user" "$bin/pg_ctl" -D "$data" -l "$work/server.log" -w -s \
-			-o "-c listen_addresses= -c unix_socket_directories=$work" start &&
-		as_user "$user" "$bin/psql" -X -q -h "$work" -d postgres -v ON_ERROR_STOP=1 -f "$1" &&
-		as_user "$user" "$bin/pg_ctl" -D "$data" -s stop
+	start_server && run_sql postgres -f "$1" && stop_server
 }
 
 # Rates of the decoder: the core alone, then in a server.
@@ -130,6 +151,7 @@ clean_up()
 
 need_packages $SERVER_PACKAGES clang libclang-rt-14-dev perl libipc-run-perl
 user=$(server_user)
+bindir=$("$PG_CONFIG" --bindir)
 [ "$(id -u)" != 0 ] || TMPDIR=/tmp		# root's own may be closed to others
 TMPDIR=${TMPDIR:-/tmp}
 work=$(mktemp -d "$TMPDIR/at402-check.XXXXXX")
@@ -173,7 +195,7 @@ step unit-gcc unit gcc
 step unit-clang unit clang
 step regress regress
 step tap tap
-step regress-ubsan regress_ubsan
+step regress-running-ubsan regress_running_ubsan
 
 rm -rf "$checkout/.check"
 if [ "$failed" != 0 ]; then

@@ -1,5 +1,4 @@
 -- Type at402_frame: what it takes and refuses, its operators and indexes; cutting captures.
-\getenv abs_builddir PG_ABS_BUILDDIR
 \getenv abs_srcdir PG_ABS_SRCDIR
 \set file :abs_srcdir '/include/frames.sql'
 \set ECHO none
@@ -97,26 +96,24 @@ SELECT frame = bytes FROM t;
 
 -- ---- binary form ----
 
-\set file :abs_builddir '/results/frame.binary'
 INSERT INTO t SELECT 2, '2441535452413b0d0a';
 INSERT INTO t SELECT 3, packet('Y', noise('binary', 65530))::at402_frame;
 INSERT INTO t VALUES (4, NULL);
 SELECT n, at402_frame_send(frame) = frame::bytea AS same FROM t ORDER BY n;
-COPY (SELECT n, frame FROM t ORDER BY n) TO :'file' (FORMAT binary);
+\copy (SELECT n, frame FROM t ORDER BY n) TO 'results/frame.binary' (FORMAT binary)
 CREATE TEMP TABLE received (n int, frame at402_frame);
-COPY received FROM :'file' (FORMAT binary);
+\copy received FROM 'results/frame.binary' (FORMAT binary)
 SELECT n, t.frame = r.frame AS same, r.frame IS NULL AS is_null, length(r.frame::bytea)
 FROM t FULL JOIN received AS r USING (n) ORDER BY n;
-COPY (SELECT 5, '\x5800170105'::bytea) TO :'file' (FORMAT binary);
-COPY received FROM :'file' (FORMAT binary);
-COPY (SELECT 5, ''::bytea) TO :'file' (FORMAT binary);
-COPY received FROM :'file' (FORMAT binary);
+\copy (SELECT 5, '\x5800170105'::bytea) TO 'results/frame.binary' (FORMAT binary)
+\copy received FROM 'results/frame.binary' (FORMAT binary)
+\copy (SELECT 5, ''::bytea) TO 'results/frame.binary' (FORMAT binary)
+\copy received FROM 'results/frame.binary' (FORMAT binary)
 
 -- text form in COPY
-\set file :abs_builddir '/results/frame.text'
-COPY (SELECT n, frame FROM t ORDER BY n) TO :'file';
+\copy (SELECT n, frame FROM t ORDER BY n) TO 'results/frame.text'
 TRUNCATE received;
-COPY received FROM :'file';
+\copy received FROM 'results/frame.text'
 SELECT n, t.frame = r.frame AS same, r.frame IS NULL AS is_null
 FROM t FULL JOIN received AS r USING (n) ORDER BY n;
 

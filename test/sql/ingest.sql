@@ -584,7 +584,8 @@ BEGIN;
 -- by a role without rights, and with those of writing only
 CREATE ROLE regress_plain;
 SET LOCAL ROLE regress_plain;
-SELECT e.* FROM error_of($$SELECT at402_ingest(ARRAY['24410d'::at402_frame])$$) AS e;
+SELECT e.state, e.message, e.hint LIKE 'Execute: GRANT % TO regress_plain;' AS hint
+FROM error_of($$SELECT at402_ingest(ARRAY['24410d'::at402_frame])$$) AS e;
 RESET ROLE;
 GRANT USAGE ON SCHEMA at402 TO regress_plain;
 SET LOCAL ROLE regress_plain;

@@ -3,7 +3,7 @@
 \set SHOW_CONTEXT never
 SET client_min_messages = warning;
 DROP SCHEMA IF EXISTS at402 CASCADE;
-CREATE ROLE at402;
+DO $$BEGIN IF to_regrole('at402') IS NULL THEN CREATE ROLE at402; END IF; END$$;
 SELECT at402_create_tables();
 RESET client_min_messages;
 
@@ -189,4 +189,4 @@ DROP DOMAIN loud;
 DROP OPERATOR !! (NONE, int);
 DROP FUNCTION shout(), shout(int);
 DROP PROCEDURE refused;
-DROP ROLE at402, analyst, colleague, stranger;
+DROP ROLE analyst, colleague, stranger;
