@@ -62,7 +62,7 @@ typedef enum Pattern
 	INSERT_NEW_REPORTS,
 	INSERT_REPORTS,				/* that are not there yet */
 	FIND_REPORTS,				/* that are there */
-	UPSERT_STATE				/* with rules: update those that are there */
+	UPDATE_STATE				/* of devices that have one */
 } Pattern;
 
 typedef struct Definition
@@ -109,10 +109,14 @@ static const Definition definitions[AT402_STATEMENTS] = {
 		"UPDATE at402.device_state AS s SET last_seen = s.last_seen WHERE s.device_id" EQ
 		"ANY ($1)",
 		.arguments = 1, .types = {INT4ARRAYOID}},
-	[AT402_SQL_STATE] = {UPSERT_STATE, OF_BATCH},
+	[AT402_SQL_STATE] = {UPDATE_STATE, OF_BATCH},
+#define INSERT_STATES                                                                              \
+	"INSERT INTO at402.device_state (device_id) "                                                  \
+	"SELECT u.id FROM pg_catalog.unnest($1) AS u(id) ORDER BY u.id"
 	[AT402_SQL_NEW_STATES] = {AS_WRITTEN,
-		"INSERT INTO at402.device_state (device_id) "
-		"SELECT u.id FROM pg_catalog.unnest($1) AS u(id) ORDER BY u.id",
+		"WITH stored AS (" INSERT_STATES " ON CONFLICT (device_id) DO NOTHING RETURNING 1) "
+		"SELECT 1 FROM stored",
+		"device_state", INSERT_STATES,
 		.arguments = 1, .types = {INT4ARRAYOID}},
 	[AT402_SQL_NEW_POSITIONS] = {INSERT_NEW_REPORTS, OF_BATCH},
 	[AT402_SQL_POSITIONS] = {INSERT_REPORTS, OF_BATCH},
@@ -433,7 +437,6 @@ insert_rows(const char *table, const Columns *c)
 static char *
 statement_text(const Definition *d)
 {
-	bool		rules;
 	Columns		c;
 	char	   *insert;
 
@@ -467,12 +470,11 @@ statement_text(const Definition *d)
 						"SELECT " KEY " FROM stored", insert);
 	}
 
-	rules = at402_has_rules("device_state");
-	c = read_columns("device_state", rules ? "e" : "EXCLUDED");
-	insert = insert_rows("device_state", &c);
-	if (!rules)
+	c = read_columns("device_state", distributed ? "EXCLUDED" : "e");
+	if (distributed)
 		return psprintf("WITH stored AS (%s ON CONFLICT (device_id) DO UPDATE SET %s "
-						"RETURNING 1) SELECT 1 FROM stored", insert, c.changes.data);
+						"RETURNING 1) SELECT 1 FROM stored", insert_rows("device_state", &c),
+						c.changes.data);
 	return psprintf("UPDATE at402.device_state AS s SET %s FROM (SELECT %s "
 					"FROM %s.at402_batch_rows($1, 'device_state'::pg_catalog.text) AS r(%s)) AS e "
 					"WHERE s.device_id" EQ "e.device_id",
