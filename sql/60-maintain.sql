@@ -279,7 +279,9 @@ COMMENT ON FUNCTION at402_maintain_table(text, timestamptz) IS
 CREATE FUNCTION at402_chores() RETURNS TABLE (function_name text, about text)
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
 AS $$
-	VALUES ('at402_maintain_commands', 'commands that expire, or that nobody minds any more')
+	VALUES
+	('at402_maintain_trips', 'derives at402.trip anew where reports have come'),
+	('at402_maintain_commands', 'commands that expire, or that nobody minds any more')
 $$;
 COMMENT ON FUNCTION at402_chores() IS
 'what at402_maintain does before the upkeep of the tables, in this order';
