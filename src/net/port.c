@@ -49,8 +49,8 @@ add_missing(at402_net *net, at402_sockets *sockets, const at402_address_list *ad
 			continue;
 		in_use |= errno == EADDRINUSE;
 		at402_address_text(address, text, &unused);
-		at402_refuse(first, "could not listen on %s, %s port %d: %s", text, is_udp ? "UDP" : "TCP",
-			   sockets->port, strerror(errno));
+		at402_refuse(first, "could not bind %s address \"%s\", port %d: %s",
+					 is_udp ? "UDP" : "TCP", text, sockets->port, strerror(errno));
 	}
 	return in_use;
 }

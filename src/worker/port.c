@@ -59,9 +59,9 @@ static void
 announce(const At402Listener *l)
 {
 	if (!at402_tcp && !at402_udp)
-		ereport(LOG, errmsg("at402 does not listen: at402.tcp and at402.udp are off"));
+		ereport(LOG, errmsg("at402 not listening: at402.tcp and at402.udp are off"));
 	else
-		ereport(LOG, errmsg("at402 listens on \"%s\", port %d%s%s%s", at402_listen_addresses,
+		ereport(LOG, errmsg("at402 listening on \"%s\", port %d%s%s%s", at402_listen_addresses,
 						at402_net_port(l->net), at402_tcp ? ", TCP" : "", at402_udp ? ", UDP" : "",
 						l->refused[0] != '\0' ? ", but not everywhere" : ""));
 }

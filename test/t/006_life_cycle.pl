@@ -153,18 +153,18 @@ subtest 'reload: at402.tcp and at402.udp' => sub {
 	my $at = -s $node->logfile;
 
 	reload_with($node, 'at402.tcp = off');
-	$at = $node->wait_for_log(qr/at402 listens on "localhost", port $port, UDP$/m, $at);
+	$at = $node->wait_for_log(qr/at402 listening on "localhost", port $port, UDP$/m, $at);
 	ok(refuses('127.0.0.1', $port), 'no TCP: the port is closed');
 	is(ask(connect_udp($node), packet(imei => imei(5), seq => 1)), '06', 'no TCP: UDP is answered');
 	is(ask($tracker, packet(seq => 2)), '06', 'and the open connection');
 	reload_with($node, 'at402.tcp = on', 'at402.udp = off');
-	$at = $node->wait_for_log(qr/at402 listens on "localhost", port $port, TCP$/m, $at);
+	$at = $node->wait_for_log(qr/at402 listening on "localhost", port $port, TCP$/m, $at);
 	my $udp = connect_udp($node);
 	transmit($udp, packet(imei => imei(5), seq => 3));
 	is(receive($udp, 1), ' closed', 'no UDP: the port is closed');
 	is(still_answers($node), '06', 'no UDP: TCP is answered');
 	reload_with($node, 'at402.udp = on');
-	$node->wait_for_log(qr/at402 listens on "localhost", port $port, TCP, UDP$/m, $at);
+	$node->wait_for_log(qr/at402 listening on "localhost", port $port, TCP, UDP$/m, $at);
 	$udp = connect_udp($node);
 	is(ask($udp, packet(imei => imei(5), seq => 4)), '06', 'and back');
 	is(stored($node, 5), '1,2,4', 'stored');
@@ -249,7 +249,7 @@ subtest 'one of the two sockets is taken: the rest serves, and it is opened when
 	my $taken = PostgreSQL::Test::Cluster::get_free_port();
 	my $thief = IO::Socket::INET->new(LocalAddr => '127.0.0.1', LocalPort => $taken, Proto => 'udp')
 	  or die "cannot take a port: $!";
-	my $listens = qr/at402 listens on "127.0.0.1", port $taken, TCP, UDP/;
+	my $listens = qr/at402 listening on "127.0.0.1", port $taken, TCP, UDP/;
 
 	reload_with($node, "at402.listen_addresses = '127.0.0.1'", "at402.port = $taken");
 	my $at = $node->wait_for_log(qr/$listens, but not everywhere$/m);

@@ -76,7 +76,7 @@ subtest 'strangers in quarantine do not spoil the state' => sub {
 subtest 'neither TCP nor UDP is off, and not a port 0' => sub {
 	reload_with($node, 'at402.tcp = off', 'at402.udp = off');
 	published_is($node, 'state, port', 'off|', 'the state');
-	is(log_count($node, 'at402 does not listen: at402.tcp and at402.udp are off'), 1, 'the log');
+	is(log_count($node, 'at402 not listening: at402.tcp and at402.udp are off'), 1, 'the log');
 	reload_with($node, 'at402.tcp = on', 'at402.udp = on');
 	wait_published($node, "state = 'listening'");
 	is(still_answers($node), '06', 'on again');
