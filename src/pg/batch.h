@@ -127,6 +127,10 @@ typedef struct At402Presence
 	char		imei[AT402_SENDER_TEXT];
 	bool		connected;
 	TimestampTz at;
+	int			device_id;		/* 0: not in at402.device */
+	bool		has_row;		/* in at402.device_state */
+	bool		changed;		/* that row, by this */
+	At402Rejection *rejection;	/* why it could not be stored */
 } At402Presence;
 
 typedef struct At402Batch
@@ -138,7 +142,8 @@ typedef struct At402Batch
 	bool		releasing;		/* the frames are in quarantine already */
 	List	   *items;			/* of At402Item */
 	HTAB	   *devices;		/* of At402Device, by IMEI */
-	List	   *presence;		/* of At402Presence */
+	At402Presence **presence;
+	int			presence_count;
 	At402Report **reports;		/* sorted by key, without repeats */
 	int			report_count;
 	int			first;			/* the slice that is being stored */

@@ -907,14 +907,14 @@ emit_quarantine(Emitter *e)
 static void
 emit_presence(Emitter *e)
 {
-	ListCell   *lc;
-
-	foreach(lc, e->batch->presence)
+	for (int i = 0; i < e->batch->presence_count; i++)
 	{
-		const At402Presence *p = lfirst(lc);
+		const At402Presence *p = e->batch->presence[i];
 
+		if (!p->changed)
+			continue;
 		clear_row(e);
-		set_named_text(e, "imei", p->imei);
+		set_named(e, "device_id", Int32GetDatum(p->device_id));
 		set_named(e, "connected", BoolGetDatum(p->connected));
 		set_named(e, "at", TimestampTzGetDatum(p->at));
 		end_row(e);

@@ -143,28 +143,34 @@ static const Definition definitions[AT402_STATEMENTS] = {
 	[AT402_SQL_MISSING_MODULES] = {INSERT_MISSING_ROWS, "module", OF_BATCH},
 	[AT402_SQL_FRAMES] = {INSERT_ROWS, "frame", OF_BATCH},
 	[AT402_SQL_QUARANTINE] = {INSERT_ROWS, "quarantine", OF_BATCH},
-	[AT402_SQL_PRESENCE] = {AS_WRITTEN,
-		"WITH p AS MATERIALIZED (SELECT d.id AS device_id, b.connected, b.at, s.connected AS was "
-		"  FROM %1$s.at402_batch_rows($1, 'presence'::pg_catalog.text) "
-		"    AS b(imei pg_catalog.text, connected pg_catalog.bool, at pg_catalog.timestamptz) "
-		"  JOIN at402.device d ON d.imei" EQ "b.imei "
-		"  LEFT JOIN at402.device_state s ON s.device_id" EQ "d.id "
-		"  WHERE b.connected OPERATOR(pg_catalog.<>) coalesce(s.connected, false) "
-		"    AND (b.connected OR s.listener" EQ "$2)), "
-		"state AS (INSERT INTO at402.device_state AS s (device_id, connected, listener, last_seen) "
-		"  SELECT device_id, connected, $2, at FROM p ORDER BY device_id "
-		"  ON CONFLICT (device_id) DO UPDATE SET connected = EXCLUDED.connected, "
-		"    listener = EXCLUDED.listener, last_seen = greatest(s.last_seen, EXCLUDED.last_seen)) "
-		"INSERT INTO at402.event (" KEY ", n, kind) "
-		"SELECT device_id, at, -1, 0, CASE WHEN connected THEN 0 ELSE 1 END, "
-		"  CASE WHEN connected THEN 'online' ELSE 'offline' END FROM p",
-		.arguments = 2, .types = {INT8OID, INT8OID}},
-	[AT402_SQL_RESTART] = {AS_WRITTEN,
-		"WITH gone AS (UPDATE at402.device_state SET connected = false, listener = NULL "
-		"  WHERE connected AND listener" EQ "$1 RETURNING device_id) "
-		"INSERT INTO at402.event (" KEY ", n, kind) "
-		"SELECT device_id, pg_catalog.now(), -1, 0, 1, 'offline' FROM gone",
-		.arguments = 1, .types = {INT8OID}},
+	/* of this listener, or of one that is no more: there are so many */
+	[AT402_SQL_LEFT_CONNECTED] = {AS_WRITTEN,
+		"SELECT d.imei FROM at402.device_state AS s JOIN at402.device AS d ON d.id" EQ "s.device_id "
+		"WHERE s.connected AND (s.listener" EQ "$1 OR s.listener OPERATOR(pg_catalog.>) $2)",
+		.arguments = 2, .types = {INT4OID, INT4OID}},
+	[AT402_SQL_CONNECTED] = {AS_WRITTEN,
+		"UPDATE at402.device_state AS s SET connected = true, listener = $2, "
+		"  last_seen = greatest(s.last_seen, pg_catalog.now()) "
+		"WHERE s.device_id" EQ "ANY ($1) AND NOT s.connected RETURNING s.device_id",
+		.arguments = 2, .types = {INT4ARRAYOID, INT4OID}},
+	/* from another listener, which will find nothing to disconnect then */
+	[AT402_SQL_MOVED] = {AS_WRITTEN,
+		"UPDATE at402.device_state AS s SET listener = $2 WHERE s.device_id" EQ "ANY ($1) "
+		"AND s.connected AND s.listener OPERATOR(pg_catalog.<>) $2",
+		.arguments = 2, .types = {INT4ARRAYOID, INT4OID}},
+	[AT402_SQL_DISCONNECTED] = {AS_WRITTEN,
+		"UPDATE at402.device_state AS s SET connected = false, listener = NULL "
+		"WHERE s.device_id" EQ "ANY ($1) AND s.connected "
+		"AND (s.listener" EQ "$2 OR s.listener OPERATOR(pg_catalog.>) $3) RETURNING s.device_id",
+		.arguments = 3, .types = {INT4ARRAYOID, INT4OID, INT4OID}},
+#define INSERT_PRESENCE                                                                            \
+	"INSERT INTO at402.event (" KEY ", n, kind) SELECT p.device_id, p.at, -1, 0, "                  \
+	"  CASE WHEN p.connected THEN 0 ELSE 1 END, "                                                   \
+	"  CASE WHEN p.connected THEN 'online' ELSE 'offline' END "                                     \
+	"FROM %1$s.at402_batch_rows($1, 'presence'::pg_catalog.text) AS p(device_id pg_catalog.int4, "  \
+	"  connected pg_catalog.bool, at pg_catalog.timestamptz)"
+	[AT402_SQL_PRESENCE_EVENTS] = {AS_WRITTEN, INSERT_PRESENCE " RETURNING 1",
+		"event", INSERT_PRESENCE, OF_BATCH},
 };
 
 /* How a column of device_state follows from that of a report. */

@@ -317,7 +317,7 @@ store_slice(At402Batch *batch, int first, int last)
 	}
 }
 
-/* ---- text lines, and who is connected ---- */
+/* ---- text lines ---- */
 
 static bool
 any_text(const At402Batch *batch)
@@ -372,17 +372,6 @@ store_all_texts(At402Batch *batch)
 	at402_decide(batch);
 }
 
-static void
-store_presence(void *argument)
-{
-	At402Batch *batch = argument;
-
-	SPI_connect();
-	at402_run(AT402_SQL_PRESENCE, (Datum[]) {Int64GetDatum(batch->handle),
-				Int64GetDatum(batch->listener)}, NULL);
-	SPI_finish();
-}
-
 /* ---- all of it ---- */
 
 static void
@@ -399,7 +388,6 @@ void
 at402_store_batch(At402Batch *batch)
 {
 	MemoryContext caller = MemoryContextSwitchTo(batch->context);
-	At402Rejection *rejection;
 
 	at402_statements_refresh();
 	if (batch->listener != 0)
@@ -418,19 +406,5 @@ at402_store_batch(At402Batch *batch)
 	count_results(batch);
 	if (!batch->releasing)
 		at402_store_quarantine(batch);
-	if (batch->presence != NIL &&
-		(rejection = at402_try(batch, store_presence, batch, NULL)) != NULL)
-		/* who is connected is not worth a report */
-		ereport(LOG, errmsg("could not store which trackers are connected: %s",
-							rejection->message));
 	MemoryContextSwitchTo(caller);
-}
-
-void
-at402_store_restart(int listener)
-{
-	at402_statements_refresh();
-	SPI_connect();
-	at402_run(AT402_SQL_RESTART, (Datum[]) {Int64GetDatum(listener)}, NULL);
-	SPI_finish();
 }

@@ -17,10 +17,4 @@
  */
 extern void at402_store_batch(At402Batch *batch);
 
-/*
- * A listener begins: the trackers that were connected to the one before it are
- * not any more.
- */
-extern void at402_store_restart(int listener);
-
 #endif							/* AT402_STORE_H */

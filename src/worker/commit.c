@@ -7,7 +7,6 @@
 #include "postgres.h"
 
 #include "miscadmin.h"
-#include "utils/timeout.h"
 
 #include "pg/attempt.h"
 #include "pg/settings.h"
@@ -21,7 +20,6 @@ typedef struct Attempt
 {
 	At402Listener *l;
 	dlist_head *arrivals;
-	int			limit_ms;
 	int			reports;		/* results */
 	int			inserted;
 	int			duplicates;
@@ -38,13 +36,10 @@ store(void *argument)
 	At402Batch *batch = at402_batch_create();
 	dlist_iter	iter;
 
-	if (attempt->limit_ms > 0)
-		enable_timeout_after(STATEMENT_TIMEOUT, attempt->limit_ms);
 	batch->listener = attempt->l->number;
 	batch->attempts = attempt->l->failures;
 	dlist_foreach(iter, attempt->arrivals)
 		AT402_ARRIVAL(iter)->item = at402_batch_add(batch, &AT402_ARRIVAL(iter)->input);
-	at402_presence_add(attempt->l, batch);
 	at402_store_batch(batch);
 	/* what the answers depend on has to outlive the transaction */
 	dlist_foreach(iter, attempt->arrivals)
@@ -65,12 +60,6 @@ store(void *argument)
 		strlcpy(attempt->first_message, batch->first_message, sizeof(attempt->first_message));
 	}
 	at402_batch_destroy(batch);
-	/*
-	 * COMMIT may wait for a standby, and must not be cut short.  From here on no
-	 * cancel can come; one that just came is taken now.
-	 */
-	disable_timeout(STATEMENT_TIMEOUT, false);
-	CHECK_FOR_INTERRUPTS();
 }
 
 /* ---- answers ---- */
@@ -171,27 +160,20 @@ note_quarantined(At402Listener *l, const Attempt *attempt)
 ErrorData *
 at402_commit(At402Listener *l, dlist_head *arrivals, int limit_ms)
 {
-	Attempt		attempt = {.l = l, .arrivals = arrivals, .limit_ms = limit_ms};
+	Attempt		attempt = {.l = l, .arrivals = arrivals};
 	At402StoreCounters *count = &l->stat->store;
 	ErrorData  *error = NULL;
 	dlist_mutable_iter iter;
 
-	if (!at402_attempt(AT402_TRANSACTION, store, &attempt, &error))
-	{
-		disable_timeout(STATEMENT_TIMEOUT, false);
-		QueryCancelPending = false; /* one that came too late to be caught */
+	if (!at402_transaction(store, &attempt, limit_ms, &error))
 		return error;
-	}
 	/*
 	 * Told to end during the commit: its wait for a standby may have been cut
 	 * short, and then nobody knows whether the batch will last.
 	 */
 	if (ProcDiePending)
 		CHECK_FOR_INTERRUPTS();
-	at402_presence_stored(l);	/* before the answers tell of new connections */
-	/* what is only about connections says nothing of how many frames come */
-	if (!dlist_is_empty(arrivals))
-		l->committed_frames = 0;
+	l->committed_frames = 0;
 	dlist_foreach_modify(iter, arrivals)
 	{
 		l->committed_frames++;

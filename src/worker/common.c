@@ -19,6 +19,9 @@
 #include "pg/settings.h"
 #include "worker/worker.h"
 
+#define SHORT_MIN_MS 100
+#define SHORT_DEFAULT_MS 2000	/* where at402.report_timeout is 0 */
+
 /*
  * Our own timeouts cancel a statement by SIGINT to ourselves.  A cancel from
  * outside is ignored: during the wait for a synchronous standby it would let
@@ -81,6 +84,48 @@ at402_worker_interrupts(void)
 		proc_exit(1);
 	}
 	return true;
+}
+
+int
+at402_short_ms(void)
+{
+	return at402_report_timeout > 0
+		? Min(Max(at402_report_timeout / 10, SHORT_MIN_MS), at402_report_timeout) : SHORT_DEFAULT_MS;
+}
+
+typedef struct Limited
+{
+	At402Work	work;
+	void	   *argument;
+	int			limit_ms;
+} Limited;
+
+static void
+run_limited(void *argument)
+{
+	Limited    *limited = argument;
+
+	if (limited->limit_ms > 0)
+		enable_timeout_after(STATEMENT_TIMEOUT, limited->limit_ms);
+	limited->work(limited->argument);
+	/*
+	 * COMMIT may wait for a standby, and must not be cut short.  From here on no
+	 * cancel can come; one that just came is taken now.
+	 */
+	disable_timeout(STATEMENT_TIMEOUT, false);
+	CHECK_FOR_INTERRUPTS();
+}
+
+bool
+at402_transaction(At402Work work, void *argument, int limit_ms, ErrorData **error)
+{
+	Limited		limited = {work, argument, limit_ms};
+
+	if (at402_attempt(AT402_TRANSACTION, run_limited, &limited, error))
+		return true;
+	disable_timeout(STATEMENT_TIMEOUT, false);
+	QueryCancelPending = false; /* one that came too late to be caught */
+	return false;
 }
 
 typedef struct Missing

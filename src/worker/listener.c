@@ -27,7 +27,6 @@
 
 #define OTHER_DESCRIPTORS 100	/* sockets on the port, and what libraries open */
 #define BUSY_SHARE 10			/* a batch one tenth full makes the next wait in full */
-#define PRESENCE_MS 500			/* at402.device_state.connected may lag so long */
 
 /* ---- frames in ---- */
 
@@ -90,8 +89,6 @@ queue_due(const At402Listener *l)
 		return 0;
 	if (!empty)
 		return Max(batch_delay_ms(l) - at402_elapsed_ms(l->first_arrived), 0);
-	if (l->presence_changed)
-		return Max(PRESENCE_MS - at402_elapsed_ms(l->flushed), 0);
 	return -1;
 }
 
@@ -99,7 +96,7 @@ queue_due(const At402Listener *l)
 static int64
 store_due(const At402Listener *l)
 {
-	return earliest(queue_due(l), at402_retry_due(l));
+	return earliest(earliest(queue_due(l), at402_retry_due(l)), at402_presence_due(l));
 }
 
 /* Stores what is due, and answers what is committed. */
@@ -113,9 +110,10 @@ store_what_is_due(At402Listener *l)
 			at402_retry_queue(l);
 		if (at402_retry_due(l) == 0)
 			at402_retry_suspect(l);
+		if (at402_presence_due(l) == 0)
+			at402_presence_flush(l);
 		pgstat_report_stat(false);
 		pgstat_report_activity(STATE_IDLE, NULL);
-		INSTR_TIME_SET_CURRENT(l->flushed);
 	}
 	if (l->full && at402_queue_has_room(l))
 	{

@@ -26,6 +26,7 @@
 #define AT402_REFUSALS 8		/* kinds that are logged */
 
 typedef struct At402Senders At402Senders;
+typedef struct At402Presences At402Presences;
 
 typedef struct At402Listener
 {
@@ -40,7 +41,6 @@ typedef struct At402Listener
 	size_t		queued_bytes;
 	instr_time	first_arrived;	/* of the queue */
 	bool		full;			/* net was told that there is no room */
-	instr_time	flushed;		/* when last */
 
 	/* retry.c */
 	int			failures;		/* to store the queue, in a row */
@@ -66,10 +66,7 @@ typedef struct At402Listener
 
 	At402Senders *senders;
 
-	/* presence.c */
-	HTAB	   *trackers;
-	HTAB	   *connections;
-	bool		presence_changed;
+	At402Presences *presence;
 
 	/* port.c */
 	bool		listening;
@@ -165,9 +162,17 @@ extern void at402_presence_gone(At402Listener *l, at402_ticket ticket);
 /* A frame of this sender was stored and answered. */
 extern void at402_presence_note(At402Listener *l, const At402Input *input, const char *imei);
 
-/* What at402.device_state does not know yet, into the batch; and: now it does. */
-extern void at402_presence_add(At402Listener *l, At402Batch *batch);
-extern void at402_presence_stored(At402Listener *l);
+/* Stores what at402.device_state does not know yet; false when that failed. */
+extern bool at402_presence_flush(At402Listener *l);
+
+/* Milliseconds until that is due; -1: there is nothing. */
+extern int64 at402_presence_due(const At402Listener *l);
+
+/*
+ * The listener begins: the trackers that were connected to the one before it
+ * are not any more.  False: the database cannot be written to.
+ */
+extern bool at402_presence_recover(At402Listener *l, ErrorData **error);
 
 extern void at402_port_set_limits(At402Listener *l);
 

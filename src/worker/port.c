@@ -12,7 +12,6 @@
 
 #include "pg/attempt.h"
 #include "pg/settings.h"
-#include "pg/store.h"
 #include "worker/listener.h"
 
 #define SURE_REJECTED 10		/* reports in a row, and none was stored */
@@ -117,12 +116,6 @@ complete_port(At402Listener *l)
 		announce(l);
 }
 
-static void
-forget_trackers(void *argument)
-{
-	at402_store_restart(((At402Listener *) argument)->number);
-}
-
 /* Is everything there to store into?  Then nobody is connected, at first. */
 static bool
 get_ready(At402Listener *l)
@@ -137,7 +130,7 @@ get_ready(At402Listener *l)
 		at402_stat_set_error(l->stat, l->missing);
 		return false;
 	}
-	l->forgotten = at402_attempt(AT402_TRANSACTION, forget_trackers, l, &error);
+	l->forgotten = at402_presence_recover(l, &error);
 	if (!l->forgotten)
 	{
 		if (is_news(l, error->message))

@@ -21,7 +21,6 @@ at402_queue_init(At402Listener *l)
 {
 	l->context = AllocSetContextCreate(TopMemoryContext, "at402 queue", ALLOCSET_DEFAULT_SIZES);
 	dlist_init(&l->queue);
-	INSTR_TIME_SET_CURRENT(l->flushed);
 }
 
 /* How many reports a frame holds, as it claims; K, M and V do not say. */

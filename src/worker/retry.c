@@ -35,7 +35,6 @@
 #define DEFAULT_TIMEOUT_MS 20000	/* to share out, where at402.report_timeout is 0 */
 #define ALONE_MIN_MS 20
 #define ALONE_MAX_MS 1000
-#define SUSPECT_MIN_MS 100
 #define SUSPECT_REST_MS 1000	/* between two tries of one, at least */
 #define CAREFUL_TIMEOUTS 10		/* so long after one the queue gets a tenth of the time */
 #define MAX_HANGS 3				/* of a frame of a suspect */
@@ -69,12 +68,6 @@ static int
 timeout_ms(void)
 {
 	return at402_report_timeout > 0 ? at402_report_timeout : DEFAULT_TIMEOUT_MS;
-}
-
-static int
-suspect_limit_ms(void)
-{
-	return Min(Max(timeout_ms() / 10, SUSPECT_MIN_MS), timeout_ms());
 }
 
 /* ---- suspects ---- */
@@ -230,7 +223,7 @@ try_frame(At402Listener *l, Suspect *s)
 	dlist_push_tail(&one, &a->node);
 	l->queued_reports += a->reports;
 	l->queued_bytes += a->input.length;
-	error = at402_commit(l, &one, suspect_limit_ms());
+	error = at402_commit(l, &one, at402_short_ms());
 	if (error == NULL)
 		return NULL;
 	dlist_delete(&a->node);
@@ -421,7 +414,7 @@ queue_limit_ms(const At402Listener *l)
 	bool		careful = l->has_hung &&
 		at402_elapsed_ms(l->hung) < CAREFUL_TIMEOUTS * (int64) timeout_ms();
 
-	return careful && (l->failures == 0 || l->others_came) ? suspect_limit_ms()
+	return careful && (l->failures == 0 || l->others_came) ? at402_short_ms()
 														   : at402_report_timeout;
 }
 

@@ -10,6 +10,7 @@
 #include "postmaster/bgworker.h"
 
 #include "net/net.h"
+#include "pg/attempt.h"
 
 #define AT402_TEXT_SIZE 512
 
@@ -84,6 +85,16 @@ at402_count(_Atomic uint64_t *counter, uint64_t n)
 
 /* Connects to the database; while at402.paused is on it waits before. */
 extern void at402_worker_start(void);
+
+/* A time, in ms, that others may have to wait: a tenth of at402.report_timeout. */
+extern int	at402_short_ms(void);
+
+/*
+ * Does the work in a transaction of its own that may take so long until its
+ * commit begins (ms; 0: without end).  False: nothing has happened, for this
+ * error.
+ */
+extern bool at402_transaction(At402Work work, void *argument, int limit_ms, ErrorData **error);
 
 /*
  * Due in every turn, outside of transactions: without it, DROP DATABASE waits

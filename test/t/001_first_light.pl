@@ -67,8 +67,9 @@ is_deeply([ rows(imei(1)) ], [ imei(1) . "|$day|1|-33.856800|151.215300|84" ],
 is(sql($node, "SELECT model, vin, firmware, hardware, protocol FROM at402.device
 	WHERE imei = '" . imei(1) . "'"), 'AT402|WVWZZZ1JZXW000001|7.0.70.3|1|X',
 	'a login tells of the device');
-is(sql($node, "SELECT speed_kmh, round(longitude::numeric, 4), connected FROM at402.last_position
-	WHERE imei = '" . imei(1) . "'"), '84|151.2153|t', 'last_position shows it');
+ok($node->poll_query_until($At402::database, "SELECT speed_kmh, round(longitude::numeric, 4),
+	connected FROM at402.last_position WHERE imei = '" . imei(1) . "'", '84|151.2153|t'),
+	'last_position shows it');
 
 # ---- any split of the stream ----
 
