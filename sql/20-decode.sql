@@ -32,10 +32,11 @@ COMMENT ON FUNCTION at402_frames(bytea) IS
 
 CREATE FUNCTION at402_fields(
     OUT protocol text, OUT "bit" int, OUT module text, OUT field text, OUT type text,
-    OUT scale text, OUT unit text, OUT home text, OUT note text) RETURNS SETOF record
+    OUT scale text, OUT unit text, OUT home text, OUT "column" text, OUT raw_min bigint,
+    OUT raw_max bigint, OUT note text) RETURNS SETOF record
     AS 'MODULE_PATHNAME' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE ROWS 700;
 COMMENT ON FUNCTION at402_fields() IS
-    'the field catalogue, from the table that decodes: type on the wire, scale from raw to value, unit, tables it is stored in';
+    'the field catalogue, from the table that decodes: type on the wire, scale from raw to value, unit; tables that have the field, with its columns as SQL expressions in the same order (after each semicolon those of the next table); raw numbers from raw_min to raw_max are measurements, what is outside is stored as NULL (no bounds: all, or see note)';
 
 CREATE FUNCTION at402_reason_names(bigint) RETURNS text[]
     AS 'MODULE_PATHNAME', 'at402_reason_names_sql' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
@@ -60,4 +61,4 @@ COMMENT ON FUNCTION at402_has_status(bigint, text) IS
 CREATE FUNCTION at402_encode(jsonb) RETURNS at402_frame
     AS 'MODULE_PATHNAME' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
 COMMENT ON FUNCTION at402_encode(jsonb) IS
-    'the frame that at402_decode shows so, for X, Y, K, M, V, login and other text lines; reasons_mask and status_mask win over the names; 22003 for values out of range, before rounding';
+    'the frame that at402_decode shows so, for X, Y, K, M, V, login and other text lines; reasons_mask and status_mask win over the names; 22003 for values out of range, before rounding; 22001 for texts that are too long';

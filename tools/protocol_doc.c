@@ -12,11 +12,12 @@
 
 #include "core/at402.h"
 
-#define VARIANT_FLAGS 7
+#define VARIANT_FLAGS 8
 #define HOMES 9
 
 static const char *const variant_names[VARIANT_FLAGS] = {
-	"X", "Y", "Z", "K", "M", "V", "X of older firmware"};
+	"X", "Y", "Z", "K", "M", "V", "X of older firmware",
+	"Y of older firmware"};
 
 static const char *const home_names[HOMES] = {"position", "event", "io", "motion", "can",
 	"can_frame", "ble", "module", "device"};
@@ -83,11 +84,13 @@ static const char *const structures[] = {
 		"Trouble codes of 4 bytes, packed as SAE J1939-73 does, up to the end of the module or a\n"
 		"record of zeros. Bytes 1 and 2 are the low 16 bits of spn, lowest byte first; the top 3\n"
 		"bits of byte 3 are its high bits, the other 5 are fmi; the top bit of byte 4 is cm, the\n"
-		"other 7 are oc.",
+		"other 7 are oc. Older firmware has `rayvolt` under this bit: a module of just 18 bytes.",
 	[AT402_HGV_TRAILER] =
 		"The fields up to braking_efficiency_compensated_percent one after the other, u8 number\n"
 		"of wheels, 4 bytes for each wheel (wheel and axle are the nibbles of the first), then 6\n"
-		"bytes brake_pressures_kpa. flags has no bytes: it names the bits of flags_mask.",
+		"bytes brake_pressures_kpa. flags has no bytes: it names the bits of flags_mask. Older\n"
+		"firmware does not send deceleration_mss: 24 bytes and 4 for each wheel instead of 25;\n"
+		"the exact length tells.",
 };
 
 static bool
@@ -172,16 +175,42 @@ print_scale(const at402_field_def *field)
 		printf(" %c %d", field->off < 0 ? '-' : '+', field->off < 0 ? -field->off : field->off);
 }
 
+/* The raw numbers that are measurements. */
 static void
-print_note(const at402_field_def *field)
+print_range(const at402_field_def *field)
 {
-	const char *separator = field->note[0] != '\0' ? "; " : "";
+	int64_t		least;
+	int64_t		most;
 
-	printf("%s", field->note);
-	if (strcmp(field->column, "inputs_outputs") == 0)
-		printf("%scolumns `inputs` and `outputs`", separator);
-	else if (field->column[0] != '\0' && strcmp(field->column, "-") != 0)
-		printf("%scolumn `%s`", separator, field->column);
+	if (at402_measured_range(field, &least, &most))
+		printf("%lld to %lld", (long long) least, (long long) most);
+	else if (at402_ranges[field->range].source[0] != '\0')
+		printf("%s", at402_ranges[field->range].words);
+}
+
+/* Tables and columns, in SQL; of jsonb the value itself. */
+static void
+print_places(const at402_module_def *def, const at402_field_def *field)
+{
+	const char *separator = "";
+
+	for (int i = 0; i < HOMES; i++)
+	{
+		at402_place place;
+
+		if (!at402_find_place(def, field, 1U << i, &place))
+			continue;
+		printf("%s%s: `%s", separator, home_names[i], place.column);
+		if (place.list != NULL)
+			printf("` at `$.%s[*]%s%s", place.list, place.key ? "." : "",
+				   place.key ? place.key : "");
+		else if (place.key != NULL)
+			printf("->'%s'", place.key);
+		printf("`");
+		separator = "; ";
+	}
+	if (separator[0] == '\0')
+		printf("a row for each item");
 }
 
 /* ---- sections ---- */
@@ -204,7 +233,8 @@ print_forms(void)
 			   v->modules != NULL ? "reports of modules" : "reports of a fixed layout",
 			   at402_least_length((uint8_t) v->letter));
 	}
-	printf("| `C` | no published layout: kept whole | %zu |\n\n", at402_least_length('C'));
+	printf("| `C` | reports of older devices (AT110); an AT402 sends none, so it is not read but kept "
+		   "whole | %zu |\n\n", at402_least_length('C'));
 	printf("A packet is\n\n"
 		   "* X, Y: letter, u16 length, u8 number of reports, IMEI (only from devices that do not\n"
 		   "  log in), reports, u16 checksum;\n"
@@ -270,13 +300,48 @@ print_all_flags(void)
 	char		text[256];
 
 	print_flags("Reason flags",
-				"Why a report was made. Bits past the width of a variant's flags are never set in it.",
+				"Why a report was made. Bits past the width of a variant's flags are never set in it. In\n"
+				"K, M and V bit 23 means roll_over.",
 				at402_reason_names, AT402_REASONS);
 	snprintf(text, sizeof(text),
 			 "What the device was in. In K, M and V only bits 0 to %d have these names. Set bits without\n"
 			 "a name show in `status_mask` only.",
 			 at402_variants[AT402_VARIANTS - 1].status_names - 1);
 	print_flags("Status flags", text, at402_status_names, AT402_STATUSES);
+}
+
+/* In how many rows of the field tables below? */
+static unsigned
+count_fields(size_t range)
+{
+	unsigned	count = 0;
+
+	for (size_t m = 0; m < at402_module_count; m++)
+		for (int i = 0; i < at402_modules[m].field_count; i++)
+			count += at402_modules[m].fields[i].name != NULL &&
+				at402_modules[m].fields[i].range == range;
+	return count;
+}
+
+static void
+print_ranges(void)
+{
+	printf("## Measurements\n\n"
+		   "The wire has no NULL: what was not measured is sent as ones or zeros.\n"
+		   "`at402_decode` shows what was sent; the tables hold a measurement or NULL. These are the\n"
+		   "rules, in raw numbers where no unit is named, with who says so and how many fields\n"
+		   "follow them; the column *measured* of each field says what that means for it (empty:\n"
+		   "all).\n\n"
+		   "| what is a measurement | because | fields |\n|---|---|--:|\n");
+	for (size_t i = 0; i < at402_range_count; i++)
+		if (at402_ranges[i].source[0] != '\0')
+			printf("| %s | %s | %u |\n", at402_ranges[i].words, at402_ranges[i].source,
+				   count_fields(i));
+	printf("\nA module of a bus (tables can and motion) makes no row when it says nothing: zeros only,\n"
+		   "ones only, or no measurement and no flag that is set. So the zeros of a module that says\n"
+		   "something are measurements. A driver that is none, and a SIM without a number, make no\n"
+		   "row either; blanks (empty, zeros or ones) never overwrite what `device` knows. Without a\n"
+		   "fix a position has no place: 0,0 and fix time 0, or out of range, whatever the flag says.\n\n");
 }
 
 static void
@@ -402,8 +467,9 @@ print_blocks(void)
 	}
 	printf("\nWhat they hold is shown as modules with the names that X and Y have for them, so that\n"
 		   "it is stored in the same columns. The offsets in their sections count from the start of\n"
-		   "the report. No capture of M or V is at hand: their layouts come from one published\n"
-		   "server.\n\n"
+		   "the report. No capture of M or V is at hand: their layouts come from published\n"
+		   "servers. Reason bit 23 of K, M and V is roll_over: the newer of these servers says so,\n"
+		   "the older one calls it a CAN event; in the tables it stands under bit 30, as that of X.\n\n"
 		   "| module | title | block | in | tables |\n|---|---|--:|---|---|\n");
 	for (size_t i = 0; i < at402_module_count; i++)
 	{
@@ -448,11 +514,11 @@ print_fields(const at402_module_def *def)
 	for (int v = 0; plain && v < VARIANT_FLAGS; v++)
 		if (def->variants >> v & 1)
 			printf(" at in %s |", variant_names[v]);
-	printf(" value | unit | note |\n|---|---|");
+	printf(" value | unit | measured | stored in | note |\n|---|---|");
 	for (int v = 0; plain && v < VARIANT_FLAGS; v++)
 		if (def->variants >> v & 1)
 			printf("--:|");
-	printf("---|---|---|\n");
+	printf("---|---|---|---|---|\n");
 	for (int i = 0; i < def->field_count; i++)
 	{
 		const at402_field_def *field = &def->fields[i];
@@ -477,14 +543,16 @@ print_fields(const at402_module_def *def)
 				printf(" |");
 		}
 		if (field->type == AT402_T_SKIP)
-			printf(" | | without known meaning |\n");
+			printf(" | | | | without known meaning |\n");
 		else
 		{
 			printf(" ");
 			print_scale(field);
 			printf(" | %s | ", field->unit);
-			print_note(field);
-			printf(" |\n");
+			print_range(field);
+			printf(" | ");
+			print_places(def, field);
+			printf(" | %s |\n", field->note);
 		}
 	}
 	printf("\n");
@@ -541,6 +609,7 @@ main(void)
 	print_headers();
 	print_all_flags();
 	print_types();
+	print_ranges();
 	print_modular(x, y);
 	print_modular(y, x);
 	print_listed(AT402_IN_OLD, "Modules of older firmware of X",
@@ -551,15 +620,19 @@ main(void)
 	print_listed(AT402_IN_Z, "Modules of Z",
 				 "Under these bits a device whose login said Z sends something else than X; only\n"
 				 "the sizes are published. All its other modules are those of X.");
+	print_listed(AT402_IN_OLD_Y, "Modules of older firmware of Y",
+				 "Under these bits older firmware of Y sends another module. Only its length, which must\n"
+				 "be just the one given, tells.");
 	print_blocks();
 	printf("## Fields\n\n"
 		   "A section for each module; the heading says which variants send it. Most modules are\n"
 		   "shared by X and Y, most parts of a fixed report by K, M and V. *At* is the offset of\n"
 		   "a field in a variant: in X and Z from the start of the module, in Y from the end of\n"
 		   "its length, in K, M and V from the start of the report. Where a variant has no\n"
-		   "offset it does not send the field. Notes name the column of the table where it is\n"
-		   "not called as the field. A module that has to stay `raw` is stored in `module`,\n"
-		   "whatever its tables are.\n\n");
+		   "offset it does not send the field. *Measured* are the raw numbers that are stored, see\n"
+		   "above. *Stored in* names tables and columns; where a path follows,\n"
+		   "`jsonb_path_query(data, path)` gives the values. A module that has to stay `raw` is\n"
+		   "stored in `module`, whatever its tables are.\n\n");
 	for (size_t i = 0; i < at402_module_count; i++)
 		print_module(&at402_modules[i]);
 	return 0;

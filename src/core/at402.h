@@ -32,6 +32,8 @@
 #define AT402_IMEI_SIZE 7		/* bytes of an IMEI in a packet */
 #define AT402_IMEI_TEXT 19		/* a u32 and a u24 may have 10 + 8 digits, and a NUL */
 #define AT402_EPOCH_UNIX 315964800 /* 1980-01-06T00:00:00Z in Unix seconds */
+#define AT402_CLOCK_SET 946339200	/* 2010-01-01T00:00:00Z, in seconds of the devices: no
+									 * clock that was ever set is before it */
 
 /* ---- what can be wrong ---- */
 
@@ -45,7 +47,7 @@ typedef enum at402_status
 	AT402_LINE_TOO_LONG,	/* text line without end in AT402_MAX_LINE bytes */
 	AT402_TRAILING_BYTES,	/* bytes after the end of the frame */
 	AT402_NO_REPORTS,		/* report count is 0 */
-	AT402_NO_LAYOUT,		/* letter C: a packet whose layout is not known */
+	AT402_NO_LAYOUT,		/* letter C: of older devices, which at402 does not read */
 	AT402_SHORT_REPORT,		/* report header runs past the end of the packet */
 	AT402_SHORT_MODULE,		/* module runs past the end of the packet */
 	AT402_UNKNOWN_MODULE,	/* module of X whose size is not known */
@@ -196,17 +198,30 @@ extern const char *const at402_type_names[AT402_TYPES]; /* NULL for SKIP and SEE
 typedef struct at402_field_def
 {
 	const char *name;			/* NULL for SKIP and SEEK */
+	const char *list;			/* whose items have it; NULL: none */
 	uint8_t		variants;		/* which have it, AT402_IN_ flags */
 	uint8_t		type;			/* at402_type */
 	uint8_t		size;			/* bytes the reader moves on; SEEK: offset;
 								 * LIST: most items, 0: any number */
+	uint8_t		range;			/* in at402_ranges */
+	bool		derived;		/* for rows only */
 	int32_t		num,			/* value = raw * num / den + off */
 				den,
 				off;
 	const char *unit;			/* "" where there is none */
-	const char *column;			/* of the home table; "": called as the field */
+	const char *column;			/* of the home table, see protocol.def */
 	const char *note;
 } at402_field_def;
+
+/* Which raw values of a field are measurements, for the reference page. */
+typedef struct at402_range_def
+{
+	const char *words;
+	const char *source;			/* "": needs none */
+} at402_range_def;
+
+extern const at402_range_def at402_ranges[];
+extern const size_t at402_range_count;
 
 /* Tables of SQL that a module's values are stored in; flags. */
 enum
@@ -231,7 +246,8 @@ enum
 	AT402_IN_K = 1 << 3,
 	AT402_IN_M = 1 << 4,
 	AT402_IN_V = 1 << 5,
-	AT402_IN_OLD = 1 << 6		/* X of older firmware */
+	AT402_IN_OLD = 1 << 6,		/* X of older firmware */
+	AT402_IN_OLD_Y = 1 << 7		/* Y of older firmware */
 };
 
 typedef enum at402_shape
@@ -296,10 +312,15 @@ typedef struct at402_variant_def
 	at402_part	reasons;
 	at402_part	status;
 	uint8_t		status_names;	/* how many status bits have a name */
+	uint8_t		roll_over;		/* reason bit */
 	uint8_t		rows;			/* AT402_IN_ flags of the rows that it reads */
 	const at402_module_def *const *modules; /* by mask bit, NULL where none;
 											 * NULL for K, M, V */
 	const at402_module_def *const *base;	/* where modules has none; or NULL */
+	const at402_module_def *const *by_size; /* what a module of just that size is
+											 * instead; or NULL */
+	bool		prefixed;		/* its modules carry a length */
+	uint8_t		older_layouts;	/* of at402_older_modules: how many it may send */
 } at402_variant_def;
 
 #define AT402_VARIANTS 6
@@ -315,6 +336,19 @@ extern const char *const at402_reason_names[AT402_REASONS];
 extern const char *const at402_status_names[AT402_STATUSES];
 extern const char *const at402_trailer_flag_names[AT402_TRAILER_FLAGS];
 
+/* The variant of packets with this first byte, of a device whose login said
+ * protocol ('Z') or nothing (0); NULL: at402 does not read them. */
+extern const at402_variant_def *at402_find_variant(char letter, char protocol);
+
+/* How many reports a packet claims to have; those that do not count: 1. */
+extern unsigned at402_claimed_reports(const uint8_t *bytes, size_t length);
+
+/* The bit of a variant's reason flags that at402_reason_names calls so; -1: none. */
+extern int	at402_reason_bit(const at402_variant_def *variant, int named);
+
+/* Reason flags as sent, with the bits that at402_reason_names has for them. */
+extern uint64_t at402_named_reasons(const at402_variant_def *variant, uint64_t sent);
+
 /* Bits of these two that the code itself asks for. */
 enum
 {
@@ -322,6 +356,7 @@ enum
 	AT402_REASON_DISTANCE = 1,
 	AT402_REASON_GEOFENCE = 3,
 	AT402_REASON_HEADING_CHANGE = 8,
+	AT402_REASON_ROLL_OVER = 30,
 	AT402_STATUS_IGNITION = 0,
 	AT402_STATUS_GNSS_INVALID = 2,
 	AT402_STATUS_MORE_QUEUED = 4,
@@ -439,6 +474,7 @@ typedef struct at402_value
 typedef enum at402_event
 {
 	AT402_E_VALUE,
+	AT402_E_DERIVED,			/* a value that was told already, in another unit */
 	AT402_E_LIST,				/* a list begins, named by its field */
 	AT402_E_ITEM,				/* an object in the list begins ... */
 	AT402_E_ITEM_END,			/* ... and ends */
@@ -446,15 +482,59 @@ typedef enum at402_event
 } at402_event;
 
 /* Called for every value of a module.  field and value are set with
- * AT402_E_VALUE, field with AT402_E_LIST. */
+ * AT402_E_VALUE and AT402_E_DERIVED, field with AT402_E_LIST. */
 typedef void (*at402_visitor) (void *context, at402_event event,
 							   const at402_field_def *field, const at402_value *value);
 
 extern void at402_module_visit(const at402_module *module, at402_visitor visit, void *context);
 
+/* Sensors that module sensors has room for. */
+#define AT402_SENSOR_SLOTS 6
+
 /* The two fields every module may have beside its own. */
 extern const at402_field_def at402_raw_field;	/* bytes that could not be read */
 extern const at402_field_def at402_error_field; /* and why */
+
+/* ---- what a value says ---- */
+
+/* Smallest and largest raw value of a field; for numbers, times and digits. */
+extern void at402_raw_range(const at402_field_def *field, int64_t *least, int64_t *most);
+
+/* The same of those that are measurements; false where no bounds tell. */
+extern bool at402_measured_range(const at402_field_def *field, int64_t *least, int64_t *most);
+
+/*
+ * Is a value a measurement?  Makes it the one to store: a heading of 360 degrees
+ * is 0.  *none goes from each value of a module to the next, false at first.
+ */
+extern bool at402_measure(const at402_field_def *field, at402_value *value, bool *none);
+
+/* Do these bytes say anything: are there others than 0x00, 0xFF, blanks and "0"? */
+extern bool at402_says_anything(at402_span span);
+
+/* Is a value sent as zeros, or as ones only? */
+extern bool at402_is_zeros(const at402_value *value);
+extern bool at402_is_ones(const at402_field_def *field, const at402_value *value);
+
+/* Are its values flags? */
+extern bool at402_is_mask(const at402_field_def *field);
+
+/* Does a module say nothing when this field has no measurement? */
+extern bool at402_is_required(const at402_field_def *field);
+
+/* Where a table has a value.  column: an SQL expression, of columns of that
+ * table; in its jsonb, key is that of the value, list that of the array whose
+ * items have it; NULL: none. */
+typedef struct at402_place
+{
+	const char *column;
+	const char *list;
+	const char *key;
+} at402_place;
+
+/* False where a module's table, an AT402_HOME_ flag, does not have the field. */
+extern bool at402_find_place(const at402_module_def *def, const at402_field_def *field,
+							 unsigned home, at402_place *place);
 
 /* ---- and back: encoding ---- */
 
@@ -485,9 +565,6 @@ typedef struct at402_source
 	void		(*item) (void *context, size_t i, bool object);
 	void		(*close) (void *context);	/* the item or list opened last */
 } at402_source;
-
-/* Smallest and largest raw value of a field; for numbers, times and digits. */
-extern void at402_raw_range(const at402_field_def *field, int64_t *least, int64_t *most);
 
 /*
  * A packet: begin, then for each report begin, its modules in ascending order

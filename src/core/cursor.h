@@ -12,6 +12,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* What a reader or a check found must be looked at. */
+#define MUST_CHECK __attribute__((warn_unused_result))
+
 typedef struct cursor
 {
 	const uint8_t *bytes;
@@ -26,7 +29,7 @@ cursor_left(const cursor *c)
 }
 
 /* The next n bytes in place. */
-static inline bool
+MUST_CHECK static inline bool
 cursor_take(cursor *c, size_t n, const uint8_t **bytes)
 {
 	if (cursor_left(c) < n)
@@ -36,7 +39,7 @@ cursor_take(cursor *c, size_t n, const uint8_t **bytes)
 	return true;
 }
 
-static inline bool
+MUST_CHECK static inline bool
 cursor_skip(cursor *c, size_t n)
 {
 	const uint8_t *ignored;
@@ -44,7 +47,7 @@ cursor_skip(cursor *c, size_t n)
 	return cursor_take(c, n, &ignored);
 }
 
-static inline bool
+MUST_CHECK static inline bool
 cursor_seek(cursor *c, size_t offset)
 {
 	if (offset > c->length)
@@ -53,8 +56,15 @@ cursor_seek(cursor *c, size_t offset)
 	return true;
 }
 
+/* Back by n bytes that were read. */
+static inline void
+cursor_back(cursor *c, size_t n)
+{
+	c->offset -= n;
+}
+
 /* An unsigned integer of width bytes (1 to 8), most significant first. */
-static inline bool
+MUST_CHECK static inline bool
 cursor_uint(cursor *c, size_t width, uint64_t *value)
 {
 	const uint8_t *p;
@@ -69,7 +79,7 @@ cursor_uint(cursor *c, size_t width, uint64_t *value)
 }
 
 /* The same, least significant byte first. */
-static inline bool
+MUST_CHECK static inline bool
 cursor_uint_le(cursor *c, size_t width, uint64_t *value)
 {
 	const uint8_t *p;

@@ -35,7 +35,7 @@ at402_status_text(at402_status status)
 		case AT402_NO_REPORTS:
 			return "report count is zero";
 		case AT402_NO_LAYOUT:
-			return "layout of this packet is not known";
+			return "packet of an older device";
 		case AT402_SHORT_REPORT:
 			return "report header runs past the end of the packet";
 		case AT402_SHORT_MODULE:
@@ -51,14 +51,11 @@ at402_status_text(at402_status status)
 size_t
 at402_least_length(uint8_t letter)
 {
-	for (int i = 0; i < AT402_VARIANTS; i++)
-	{
-		const at402_variant_def *v = &at402_variants[i];
+	const at402_variant_def *v = at402_find_variant((char) letter, 0);
 
-		if ((uint8_t) v->letter == letter)
-			return LENGTH_END + (v->imei_always ? AT402_IMEI_SIZE : 1) + CRC_SIZE;
-	}
-	/* C is known to exist, and to be framed as the others are */
+	if (v != NULL)
+		return LENGTH_END + (v->imei_always ? AT402_IMEI_SIZE : 1) + CRC_SIZE;
+	/* C is of older devices; it is framed as the others are, and kept whole */
 	return letter == 'C' ? LENGTH_END + CRC_SIZE : 0;
 }
 

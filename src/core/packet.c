@@ -10,25 +10,17 @@
  */
 #include <string.h>
 
-#include "cursor.h"
 #include "special.h"
 
 #define CRC_SIZE 2
 #define COUNT_OFFSET 3
 
-static const at402_variant_def *
-find_variant(char letter, char protocol)
+unsigned
+at402_claimed_reports(const uint8_t *bytes, size_t length)
 {
-	for (int i = 0; i < AT402_VARIANTS; i++)
-	{
-		const at402_variant_def *v = &at402_variants[i];
+	const at402_variant_def *v = at402_find_variant((char) bytes[0], 0);
 
-		/* Z is asked for by name; without that a letter means the variant
-		 * that is called like it */
-		if (v->letter == letter && v->name == (protocol == 'Z' && letter == 'X' ? 'Z' : letter))
-			return v;
-	}
-	return NULL;
+	return v != NULL && !v->imei_always && length > COUNT_OFFSET ? bytes[COUNT_OFFSET] : 1;
 }
 
 /* The module that this reading of the packet has at a bit of the mask. */
@@ -51,23 +43,24 @@ find_module(const at402_packet *packet, unsigned bit)
  * Measures the module at the cursor and steps over it.  Sets def, bytes and
  * length.
  */
-static at402_status
+MUST_CHECK static at402_status
 measure_module(const at402_packet *packet, cursor *c, at402_module *module)
 {
+	const at402_variant_def *v = packet->variant;
 	const at402_module_def *def = find_module(packet, module->bit);
-	bool		prefixed = packet->variant->letter == 'Y';
+	const at402_module_def *other = v->by_size != NULL ? v->by_size[module->bit] : NULL;
 	uint64_t	length;
 
-	module->def = def;
-	if (def != NULL && def->shape == AT402_FIELDS && !prefixed)
+	if (def != NULL && def->shape == AT402_FIELDS && !v->prefixed)
 		length = def->size;
 	else
 	{
-		at402_status status = at402_special_measure(def, prefixed, c, &length);
+		at402_status status = at402_special_measure(def, v->prefixed, c, &length);
 
 		if (status != AT402_OK)
 			return status;
 	}
+	module->def = other != NULL && other->size == length ? other : def;
 	module->length = (size_t) length;
 	if (!cursor_take(c, module->length, &module->bytes))
 		return AT402_SHORT_MODULE;
@@ -82,7 +75,7 @@ fits(const at402_module *module)
 	if (module->def == NULL)
 		return false;
 	if (module->def->shape == AT402_FIELDS)
-		return module->report->packet->variant->letter != 'Y' ||
+		return !module->report->packet->variant->prefixed ||
 			module->length >= module->def->least;
 	return at402_special_fits(module);
 }
@@ -141,7 +134,7 @@ least_report(const at402_variant_def *v)
  * stands where the part begins that could not be read, and the report, where
  * its header was there, reaches up to that point.
  */
-static at402_status
+MUST_CHECK static at402_status
 read_report(const at402_packet *packet, cursor *c, at402_report *report)
 {
 	const at402_variant_def *v = packet->variant;
@@ -161,7 +154,8 @@ read_report(const at402_packet *packet, cursor *c, at402_report *report)
 	{
 		at402_module module = {.report = report};
 
-		cursor_skip(c, v->header);
+		if (!cursor_skip(c, v->header))
+			return AT402_SHORT_REPORT;
 		for (int bit = next_bit(report, 0); bit >= 0; bit = next_bit(report, module.bit + 1))
 		{
 			size_t		before = c->offset;
@@ -170,7 +164,7 @@ read_report(const at402_packet *packet, cursor *c, at402_report *report)
 			status = measure_module(packet, c, &module);
 			if (status != AT402_OK)
 			{
-				cursor_seek(c, before);
+				cursor_back(c, c->offset - before);
 				break;
 			}
 		}
@@ -185,7 +179,6 @@ read_report(const at402_packet *packet, cursor *c, at402_report *report)
 			return AT402_SHORT_REPORT;
 	}
 	report->length = c->offset - start;
-	report->cut = status != AT402_OK;
 	return status;
 }
 
@@ -268,7 +261,7 @@ at402_status
 at402_packet_open(at402_packet *packet, const uint8_t *bytes, size_t length, char protocol,
 				  at402_sender sender)
 {
-	const at402_variant_def *v = find_variant((char) bytes[0], protocol);
+	const at402_variant_def *v = at402_find_variant((char) bytes[0], protocol);
 	bool		first = sender == AT402_SENDER_IN_PACKET;
 	unsigned	layouts;
 	bool		found = false;
@@ -284,7 +277,7 @@ at402_packet_open(at402_packet *packet, const uint8_t *bytes, size_t length, cha
 		return AT402_NO_LAYOUT;
 	}
 
-	layouts = v->letter == 'X' ? 1 << AT402_OLDER_LAYOUTS : 1;
+	layouts = 1U << v->older_layouts;
 	if (v->imei_always)
 	{
 		first = true;
@@ -325,11 +318,11 @@ at402_report_next(const at402_packet *packet, at402_report *report)
 
 	if (packet->variant == NULL || packet->start > packet->end)
 		return false;
-	if (begun)
-		cursor_seek(&c, (size_t) (report->bytes - packet->bytes) + report->length);
+	if (begun && !cursor_seek(&c, (size_t) (report->bytes - packet->bytes) + report->length))
+		return false;
 	if (cursor_left(&c) == 0)
 		return false;			/* also behind a report that is cut */
-	read_report(packet, &c, &next);
+	next.cut = read_report(packet, &c, &next) != AT402_OK;
 	*report = next;
 	return next.packet != NULL;
 }
@@ -386,4 +379,48 @@ at402_module_key(const at402_module *module, char *buffer)
 	memcpy(buffer, unknown, sizeof(unknown));
 	put_digits(buffer + sizeof(unknown) - 1, module->bit, 1);
 	return buffer;
+}
+
+/* The fields of a module in order; in K, M and V they say where they stand. */
+static void
+visit_fields(const at402_module *module, at402_visitor visit, void *context)
+{
+	uint8_t		rows = module->report->packet->variant->rows;
+	cursor		c = {module->bytes, module->length, 0};
+
+	for (int i = 0; i < module->def->field_count; i++)
+	{
+		const at402_field_def *field = &module->def->fields[i];
+		at402_value value;
+
+		if (!(field->variants & rows))
+			continue;
+		if (!at402_read_value(&c, field, &value))
+			return;
+		if (field->name != NULL)
+			visit(context, field->derived ? AT402_E_DERIVED : AT402_E_VALUE, field, &value);
+	}
+}
+
+static void
+visit_raw(const at402_module *module, at402_visitor visit, void *context)
+{
+	const char *fault = at402_special_fault(module->def);
+
+	visit(context, AT402_E_VALUE, &at402_raw_field,
+		  &(at402_value) {AT402_V_HEX, 0, {module->bytes, module->length}});
+	if (fault != NULL)
+		visit(context, AT402_E_VALUE, &at402_error_field,
+			  &(at402_value) {AT402_V_TEXT, 0, {(const uint8_t *) fault, strlen(fault)}});
+}
+
+void
+at402_module_visit(const at402_module *module, at402_visitor visit, void *context)
+{
+	if (module->raw)
+		visit_raw(module, visit, context);
+	else if (module->def->shape == AT402_FIELDS)
+		visit_fields(module, visit, context);
+	else
+		at402_special_visit(module, visit, context);
 }

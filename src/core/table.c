@@ -3,7 +3,7 @@
  *
  * Several passes over the same rows: numbers of the modules, sizes, fields,
  * modules, the order of modules by mask bit.  All of it is constant data; no
- * code runs to build it.
+ * code runs to build it.  At the end: what is looked up in them.
  */
 #include "table.h"
 
@@ -19,7 +19,8 @@ enum
 	IN_V = AT402_IN_V,
 	IN_MV = AT402_IN_M | AT402_IN_V,
 	IN_KMV = AT402_IN_K | AT402_IN_M | AT402_IN_V,
-	IN_OLD = AT402_IN_OLD
+	IN_OLD = AT402_IN_OLD,
+	IN_X_OLD_Y = AT402_IN_X | AT402_IN_OLD_Y
 };
 
 /* Type and width in bytes.  The first of two fields that share bytes does not
@@ -68,9 +69,9 @@ enum
 	MODULE_COUNT
 };
 
-/* ---- sizes: bytes of a module's fields in X (Z, older X) and at least in Y ---- */
+/* ---- sizes: bytes of a module's fields in X (Z, older X and Y) and at least in Y ---- */
 
-#define IN_X_LIKE (AT402_IN_X | AT402_IN_Z | AT402_IN_OLD)
+#define IN_X_LIKE (AT402_IN_X | AT402_IN_Z | AT402_IN_OLD | AT402_IN_OLD_Y)
 #define MODULE(v, bit, key, ...) enum { SIZE_##v##_##key = 0
 #define F(v, name, type, ...) +(IN_##v & IN_X_LIKE ? WIDTH(type) : 0)
 #define SKIP(v, n) +(IN_##v & IN_X_LIKE ? n : 0)
@@ -85,19 +86,28 @@ enum
 /* ---- fields ---- */
 
 #define MODULE(v, bit, key, ...) static const at402_field_def fields_##v##_##key[] = {
-#define F(v, name, type, num, den, off, unit, column, note)                                        \
-	{#name, IN_##v, type, num, den, off, unit, column, note},
-#define S(v, key, name, type, num, den, off, unit, column, note)                                   \
-	{#name, IN_##v, type, num, den, off, unit, column, note},
-#define SKIP(v, n) {NULL, IN_##v, SKIP_TYPE, n, 1, 1, 0, "", "", ""},
-#define SEEK(v, n) {NULL, IN_##v, SEEK_TYPE, n, 1, 1, 0, "", "", ""},
+#define FIELD(v, list, derived, name, type, size, num, den, off, unit, column, range, note)        \
+	{#name, list, IN_##v, type, size, R_##range, derived, num, den, off, unit, column, note},
+#define F(v, ...) FIELD(v, NULL, false, __VA_ARGS__)
+#define D(v, ...) FIELD(v, NULL, true, __VA_ARGS__)
+#define S(v, key, ...) FIELD(v, NULL, false, __VA_ARGS__)
+#define I(v, key, list, ...) FIELD(v, #list, false, __VA_ARGS__)
+#define SKIP(v, n) {NULL, NULL, IN_##v, SKIP_TYPE, n, R_ANY, false, 1, 1, 0, "", "", ""},
+#define SEEK(v, n) {NULL, NULL, IN_##v, SEEK_TYPE, n, R_ANY, false, 1, 1, 0, "", "", ""},
 #define END(...) };
 #include "table_rows.h"
 
 const at402_field_def at402_raw_field = {
-	"raw", 0xFF, HEX(0), 1, 1, 0, "", "", "bytes that could not be read as fields"};
+	"raw", NULL, 0xFF, HEX(0), R_ANY, false, 1, 1, 0, "", "data",
+	"bytes that could not be read as fields"};
 const at402_field_def at402_error_field = {
-	"error", 0xFF, NAME, 1, 1, 0, "", "", "why the bytes are raw"};
+	"error", NULL, 0xFF, NAME, R_ANY, false, 1, 1, 0, "", "data", "why the bytes are raw"};
+
+const at402_range_def at402_ranges[] = {
+#define RANGE(name, least, most, words, source) {words, source},
+#include "table_rows.h"
+};
+const size_t at402_range_count = R_COUNT;
 
 /* ---- modules ---- */
 
@@ -187,6 +197,10 @@ static const at402_module_def *const y_modules[AT402_MASK_BITS + MODULE_COUNT] =
 #define MODULE(v, bit, key, ...) BY_BIT(AT402_IN_Y, v, bit, key)
 #include "table_rows.h"
 };
+static const at402_module_def *const older_y_modules[AT402_MASK_BITS + MODULE_COUNT] = {
+#define MODULE(v, bit, key, ...) BY_BIT(AT402_IN_OLD_Y, v, bit, key)
+#include "table_rows.h"
+};
 static const at402_module_def *const z_modules[AT402_MASK_BITS + MODULE_COUNT] = {
 #define MODULE(v, bit, key, ...) BY_BIT(AT402_IN_Z, v, bit, key)
 #include "table_rows.h"
@@ -224,23 +238,60 @@ enum
 
 /* Rows that packets of a variant may consist of, and its modules by bit. */
 #define ROWS_X (AT402_IN_X | AT402_IN_OLD)
-#define ROWS_Y AT402_IN_Y
+#define ROWS_Y (AT402_IN_Y | AT402_IN_OLD_Y)
 #define ROWS_Z (AT402_IN_X | AT402_IN_OLD | AT402_IN_Z)
 #define ROWS_K AT402_IN_K
 #define ROWS_M AT402_IN_M
 #define ROWS_V AT402_IN_V
-#define MODULES_X x_modules, NULL
-#define MODULES_Y y_modules, NULL
-#define MODULES_Z z_modules, x_modules
-#define MODULES_K NULL, NULL
-#define MODULES_M NULL, NULL
-#define MODULES_V NULL, NULL
+/* modules; what they do not have; what a module of just its size is instead;
+ * do they carry a length; older layouts */
+#define MODULES_X x_modules, NULL, NULL, false, AT402_OLDER_LAYOUTS
+#define MODULES_Y y_modules, NULL, older_y_modules, true, 0
+#define MODULES_Z z_modules, x_modules, NULL, false, AT402_OLDER_LAYOUTS
+#define MODULES_K NULL, NULL, NULL, false, 0
+#define MODULES_M NULL, NULL, NULL, false, 0
+#define MODULES_V NULL, NULL, NULL, false, 0
 
 #define VARIANT(id, letter, imei, header, mask_offset, mask_width, time, reasons_offset,           \
-				reasons_width, status_offset, status_width, status_names)                          \
+				reasons_width, status_offset, status_width, status_names, roll_over)               \
 	{#id[0], letter, imei, header, {mask_offset, mask_width}, time,                                \
-	 {reasons_offset, reasons_width}, {status_offset, status_width}, status_names, ROWS_##id,      \
-	 MODULES_##id},
+	 {reasons_offset, reasons_width}, {status_offset, status_width}, status_names, roll_over,      \
+	 ROWS_##id, MODULES_##id},
 const at402_variant_def at402_variants[AT402_VARIANTS] = {
 #include "table_rows.h"
 };
+
+/* ---- look-ups ---- */
+
+const at402_variant_def *
+at402_find_variant(char letter, char protocol)
+{
+	for (int i = 0; i < AT402_VARIANTS; i++)
+	{
+		const at402_variant_def *v = &at402_variants[i];
+
+		/* Z is asked for by name; without that a letter means the variant
+		 * that is called like it */
+		if (v->letter == letter && v->name == (protocol == 'Z' && letter == 'X' ? 'Z' : letter))
+			return v;
+	}
+	return NULL;
+}
+
+int
+at402_reason_bit(const at402_variant_def *v, int named)
+{
+	int			bit = named == AT402_REASON_ROLL_OVER ? v->roll_over : named;
+
+	if (named == v->roll_over && named != AT402_REASON_ROLL_OVER)
+		return -1;
+	return bit < v->reasons.width * 8 ? bit : -1;
+}
+
+uint64_t
+at402_named_reasons(const at402_variant_def *v, uint64_t sent)
+{
+	uint64_t	roll_over = sent >> v->roll_over & 1;
+
+	return (sent & ~(UINT64_C(1) << v->roll_over)) | roll_over << AT402_REASON_ROLL_OVER;
+}

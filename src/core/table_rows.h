@@ -17,6 +17,9 @@
 #ifndef STATUS
 #define STATUS(...)
 #endif
+#ifndef RANGE
+#define RANGE(...)
+#endif
 #ifndef TRAILER_FLAG
 #define TRAILER_FLAG(...)
 #endif
@@ -26,8 +29,14 @@
 #ifndef F
 #define F(...)
 #endif
+#ifndef D
+#define D(...)
+#endif
 #ifndef S
 #define S(...)
+#endif
+#ifndef I
+#define I(...)
 #endif
 #ifndef SKIP
 #define SKIP(...)
@@ -45,10 +54,13 @@
 #undef BLOCK
 #undef REASON
 #undef STATUS
+#undef RANGE
 #undef TRAILER_FLAG
 #undef MODULE
 #undef F
+#undef D
 #undef S
+#undef I
 #undef SKIP
 #undef SEEK
 #undef END

@@ -222,7 +222,9 @@ visit_point(void *context, at402_event event, const at402_field_def *field,
 	At402Report *r = context;
 	double		degrees = (double) value->raw * field->num / field->den;
 
-	if (strcmp(field->name, "latitude_deg") == 0)
+	if (strcmp(field->name, "fix_time") == 0)
+		r->was_fixed = value->raw != 0;
+	else if (strcmp(field->name, "latitude_deg") == 0)
 	{
 		r->latitude = degrees;
 		r->has_point = true;
@@ -251,7 +253,8 @@ make_report(At402Item *item, const at402_report *report)
 	r->content_hash = content_hash(report);
 	r->is_new = true;
 	r->ignition = report->status >> AT402_STATUS_IGNITION & 1;
-	r->time_suspect = r->time - item->input->received_at > at402_future_limit * USECS_PER_SEC;
+	r->time_suspect = report->time < AT402_CLOCK_SET ||
+		r->time - item->input->received_at > at402_future_limit * USECS_PER_SEC;
 	while (at402_module_next(&r->report, &module))
 	{
 		uint32		homes = module_homes(&module);
@@ -283,7 +286,8 @@ compare_reports(const void *a, const void *b)
 /*
  * Compares each report with the one before of its device: in the batch, or the
  * last one stored.  What stood before a late report only the table knows.  A
- * clock far ahead would make all later reports late: it does not count.
+ * clock far ahead would make all later reports late, and one that was never set
+ * says nothing: they do not count.
  */
 static void
 see_changes(At402Batch *batch)

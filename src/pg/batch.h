@@ -110,10 +110,11 @@ typedef struct At402Report
 	int32		content_hash;
 	uint32		homes;			/* AT402_HOME_ flags of its modules */
 	bool		has_point;
+	bool		was_fixed;		/* the receiver has had a fix since it was made */
 	double		longitude;		/* degrees, as sent */
 	double		latitude;
 	bool		late;			/* came after a younger one of its device */
-	bool		time_suspect;	/* its clock is far ahead */
+	bool		time_suspect;	/* its clock is far ahead, or was never set */
 	bool		ignition;
 	bool		ignition_changed;	/* since the report before */
 	bool		is_new;			/* not stored before: its rows go into all tables */

@@ -82,7 +82,8 @@ json_report(At402Json *json, const at402_report *report)
 					  report->packet->variant->status_names, report->status);
 	at402_json_key(json, "modules");
 	json_modules(json, report);
-	json_names_member(json, "reasons", at402_reason_names, AT402_REASONS, report->reasons);
+	json_names_member(json, "reasons", at402_reason_names, AT402_REASONS,
+					  at402_named_reasons(report->packet->variant, report->reasons));
 	json_int_member(json, "status_mask", report->status);
 	json_int_member(json, "reasons_mask", (int64) report->reasons);
 	at402_json_close(json, false);
@@ -292,7 +293,8 @@ at402_reports(PG_FUNCTION_ARGS)
 		values[COL_PROTOCOL] = CStringGetTextDatum(letter);
 		values[COL_SEQ] = Int32GetDatum(report.seq);
 		values[COL_TIME] = TimestampTzGetDatum(at402_time(report.time));
-		values[COL_REASONS] = names_array(at402_reason_names, AT402_REASONS, report.reasons);
+		values[COL_REASONS] = names_array(at402_reason_names, AT402_REASONS,
+										  at402_named_reasons(packet.variant, report.reasons));
 		values[COL_STATUS] = names_array(at402_status_names, packet.variant->status_names,
 										 report.status);
 		values[COL_GNSS_VALID] =
@@ -392,6 +394,45 @@ home_text(uint16_t home)
 	return s.data;
 }
 
+/* The columns of these tables, one after the other, as SQL expressions. */
+static char *
+column_text(const at402_module_def *def, const at402_field_def *field, uint16_t home)
+{
+	StringInfoData s;
+
+	initStringInfo(&s);
+	for (int i = 0; i < 16; i++)
+	{
+		at402_place place;
+
+		if (!(home >> i & 1) || !at402_find_place(def, field, 1 << i, &place))
+			continue;
+		if (s.len > 0)
+			appendStringInfoString(&s, "; ");
+		if (place.list != NULL)
+			appendStringInfo(&s, "jsonb_path_query(%s, '$.%s[*]%s%s')", place.column, place.list,
+							 place.key ? "." : "", place.key ? place.key : "");
+		else if (place.key != NULL)
+			appendStringInfo(&s, "%s->'%s'", place.column, place.key);
+		else
+			appendStringInfoString(&s, place.column);
+	}
+	return s.data;
+}
+
+/* Tables of its module that a field is in; if it is in none itself, all. */
+static uint16_t
+field_homes(const at402_module_def *def, const at402_field_def *field)
+{
+	uint16_t	homes = 0;
+	at402_place place;
+
+	for (int i = 0; i < 16; i++)
+		if (at402_find_place(def, field, 1 << i, &place))
+			homes |= 1 << i;
+	return homes != 0 ? homes : def->home;
+}
+
 static void
 put_text(Datum *value, bool *null, const char *string)
 {
@@ -403,12 +444,13 @@ put_text(Datum *value, bool *null, const char *string)
  * at402_fields() -> the field catalogue, from the table that decodes
  *
  * A row for each field of each module and each variant that sends it; bit is
- * NULL for K, M and V, which have no module mask.  OLD: older firmware of X.
+ * NULL for K, M and V, which have no module mask.
  */
 Datum
 at402_fields(PG_FUNCTION_ARGS)
 {
-	static const char *const protocols[] = {"X", "Y", "Z", "K", "M", "V", "X, older firmware"};
+	static const char *const protocols[] = {"X", "Y", "Z", "K", "M", "V", "X, older firmware",
+		"Y, older firmware"};
 	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
 
 	InitMaterializedSRF(fcinfo, 0);
@@ -422,10 +464,13 @@ at402_fields(PG_FUNCTION_ARGS)
 			for (int i = 0; i < def->field_count; i++)
 			{
 				const at402_field_def *field = &def->fields[i];
-				Datum		values[9];
-				bool		nulls[9] = {0};
+				Datum		values[12];
+				bool		nulls[12] = {0};
+				uint16_t	homes = field_homes(def, field);
+				int64_t		least;
+				int64_t		most;
 
-				if (field->name == NULL || !(field->variants >> p & 1))
+				if (field->name == NULL || field->derived || !(field->variants >> p & 1))
 					continue;
 				values[0] = CStringGetTextDatum(protocols[p]);
 				values[1] = Int32GetDatum(def->bit);
@@ -435,8 +480,12 @@ at402_fields(PG_FUNCTION_ARGS)
 				values[4] = CStringGetTextDatum(type_text(field));
 				put_text(&values[5], &nulls[5], scale_text(field));
 				put_text(&values[6], &nulls[6], field->unit);
-				put_text(&values[7], &nulls[7], home_text(def->home));
-				put_text(&values[8], &nulls[8], field->note[0] ? field->note : def->note);
+				put_text(&values[7], &nulls[7], home_text(homes));
+				put_text(&values[8], &nulls[8], column_text(def, field, homes));
+				nulls[9] = nulls[10] = !at402_measured_range(field, &least, &most);
+				values[9] = Int64GetDatum(least);
+				values[10] = Int64GetDatum(most);
+				put_text(&values[11], &nulls[11], field->note[0] ? field->note : def->note);
 				tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
 			}
 		}

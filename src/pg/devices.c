@@ -35,7 +35,8 @@ needs_device(const At402Item *item)
 static void
 say_span(At402Device *d, At402Fact fact, at402_span span)
 {
-	if (span.length > 0)
+	/* a blank is no news: it never overwrites what is known */
+	if (at402_says_anything(span))
 		d->said[fact] = at402_text_cstring(span);
 }
 
@@ -336,8 +337,10 @@ hear_sim(void *context, at402_event event, const at402_field_def *field,
 		 const at402_value *value)
 {
 	At402Device *d = context;
+	at402_value measured = *value;
+	bool		none = false;
 
-	if (event != AT402_E_VALUE || value->kind == AT402_V_NULL)
+	if (!at402_measure(field, &measured, &none))
 		return;
 	if (strcmp(field->name, "imsi") == 0)
 		d->said[AT402_IMSI] = at402_value_cstring(field, value);

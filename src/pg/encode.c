@@ -198,9 +198,10 @@ text_of(const JsonbValue *json, const char *name, size_t most)
 	char	   *latin1 = pg_server_to_any(string, (int) strlen(string), PG_LATIN1);
 
 	if (strlen(latin1) > most)
-		ereport(ERROR, errcode(ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE),
+		ereport(ERROR, errcode(ERRCODE_STRING_DATA_RIGHT_TRUNCATION),
 				errmsg("value of \"%s\" is too long: \"%s\"", name, string),
-				errdetail("The range is 0 to %zu characters.", most));
+				errdetail("It has %zu characters, and there is room for %zu.",
+						  strlen(latin1), most));
 	return span_of(latin1, strlen(latin1));
 }
 
@@ -215,9 +216,9 @@ hex_of(const JsonbValue *json, const char *name, size_t size)
 		ereport(ERROR, errcode(ERRCODE_INVALID_TEXT_REPRESENTATION),
 				errmsg("value of \"%s\" is not hexadecimal: \"%s\"", name, string));
 	if (size > 0 && length != 2 * size)
-		ereport(ERROR, errcode(ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE),
-				errmsg("value of \"%s\" has the wrong length: %zu bytes", name, length / 2),
-				errdetail("The range is %zu to %zu bytes.", size, size));
+		ereport(ERROR, errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				errmsg("value of \"%s\" has the wrong length", name),
+				errdetail("Bytes expected: %zu, found: %zu.", size, length / 2));
 	return span_of(bytes, hex_decode(string, length, bytes));
 }
 
@@ -397,7 +398,7 @@ typedef struct Encoder
 static bool
 is_of(const at402_module_def *def, const at402_variant_def *v)
 {
-	return def->variants & (v->rows | (v->letter == 'X' ? AT402_IN_Z : 0));
+	return def->variants & (v->rows | (v->name == 'X' ? AT402_IN_Z : 0));
 }
 
 static void
@@ -411,7 +412,7 @@ encode_module(Encoder *e, at402_report_writer *r, const at402_module_def *def, u
 	for (int i = 0; def != NULL && i < AT402_OLDER_LAYOUTS; i++)
 		if (at402_older_modules[i] == def)
 			e->older |= 1 << i;
-		else if (e->variant->letter == 'X' && at402_older_modules[i]->bit == def->bit)
+		else if (i < e->variant->older_layouts && at402_older_modules[i]->bit == def->bit)
 			e->newer |= 1 << i;
 	open_value(&s, value);
 	at402_encode_module(r, def, bit, &source);
@@ -473,7 +474,7 @@ encode_modules(Encoder *e, at402_report_writer *r, const JsonbValue *modules)
 			found++;
 		}
 		snprintf(unknown, sizeof(unknown), "module_%u", bit);
-		if (e->variant->letter == 'Y' && (value = member(modules, unknown)) != NULL)
+		if (e->variant->prefixed && (value = member(modules, unknown)) != NULL)
 		{
 			check_bit(&taken, bit, unknown);
 			encode_module(e, r, NULL, bit, unknown, value);
@@ -497,7 +498,7 @@ encode_modules(Encoder *e, at402_report_writer *r, const JsonbValue *modules)
 			for (size_t i = 0; i < at402_module_count; i++)
 				known |= is_of(&at402_modules[i], e->variant) &&
 					strcmp(at402_modules[i].key, name) == 0;
-			if (!known && !(e->variant->letter == 'Y' && is_unknown_module(name)))
+			if (!known && !(e->variant->prefixed && is_unknown_module(name)))
 				raise_invalid("packet of this protocol has no such module", name,
 							  "at402_fields() lists modules and fields.");
 		}
@@ -506,39 +507,66 @@ encode_modules(Encoder *e, at402_report_writer *r, const JsonbValue *modules)
 
 /* ---- reports ---- */
 
-/* A mask of flags: the number if there is one, else the names. */
-static uint64
-flags_of(const JsonbValue *report, const char *mask_key, const char *names_key,
-		 const char *const *names, int count, int width)
+/* Flags of a report: what their mask and their names are called, and which bit a
+ * name has in a variant; -1: none. */
+typedef struct Flags
 {
-	JsonbValue *value = member(report, mask_key);
-	at402_field_def mask = {.name = mask_key, .type = AT402_T_U32, .num = 1, .den = 1, .unit = ""};
-	uint64		flags = 0;
+	const char *mask_key;
+	const char *names_key;
+	const char *const *names;
+	int			count;
+	int			(*bit_of) (const at402_variant_def *variant, int named);
+} Flags;
+
+static int
+status_bit(const at402_variant_def *v, int named)
+{
+	return named < v->status_names ? named : -1;
+}
+
+static const Flags reason_flags = {"reasons_mask", "reasons", at402_reason_names, AT402_REASONS,
+	at402_reason_bit};
+static const Flags status_flags = {"status_mask", "status", at402_status_names, AT402_STATUSES,
+	status_bit};
+
+static uint64
+flag_of(const at402_variant_def *v, const Flags *flags, const char *name)
+{
+	int			named = 0;
+	int			bit;
+
+	while (named < flags->count && strcmp(flags->names[named], name) != 0)
+		named++;
+	bit = named < flags->count ? flags->bit_of(v, named) : -1;
+	if (bit < 0)
+		raise_invalid("packet of this protocol has no such flag", name,
+					  "at402_reason_names(-1) and at402_status_names(-1) list the flags.");
+	return UINT64CONST(1) << bit;
+}
+
+/* The mask if there is one, else that of the names. */
+static uint64
+flags_of(const at402_variant_def *v, const JsonbValue *report, const Flags *flags, int width)
+{
+	JsonbValue *value = member(report, flags->mask_key);
+	at402_field_def mask = {.name = flags->mask_key, .type = AT402_T_U32, .size = (uint8_t) width,
+		.num = 1, .den = 1, .unit = ""};
+	uint64		set = 0;
 
 	if (value != NULL)
 	{
-		expect(value, value->type == jbvNumeric, mask_key, "a number");
-		mask.size = (uint8_t) width;
+		expect(value, value->type == jbvNumeric, flags->mask_key, "a number");
 		return (uint64) raw_of(&mask, value->val.numeric);
 	}
-	value = member(report, names_key);
+	value = member(report, flags->names_key);
 	if (value == NULL)
 		return 0;
-	expect(value, is_array(value), names_key, "an array");
+	expect(value, is_array(value), flags->names_key, "an array");
 	for (uint32 i = 0; i < JsonContainerSize(value->val.binary.data); i++)
-	{
-		char	   *name = string_of(getIthJsonbValueFromContainer(value->val.binary.data, i),
-									 names_key);
-		int			bit = 0;
-
-		while (bit < count && strcmp(names[bit], name) != 0)
-			bit++;
-		if (bit >= Min(count, width * 8))
-			raise_invalid("packet of this protocol has no such flag", name,
-						  "at402_reason_names(-1) and at402_status_names(-1) list the flags.");
-		flags |= UINT64CONST(1) << bit;
-	}
-	return flags;
+		set |= flag_of(v, flags,
+					   string_of(getIthJsonbValueFromContainer(value->val.binary.data, i),
+								 flags->names_key));
+	return set;
 }
 
 static bool
@@ -608,10 +636,8 @@ encode_report(Encoder *e, const JsonbValue *report)
 	time = member(report, "time");
 	if (time == NULL)
 		raise_invalid("report lacks a member", "time", NULL);
-	reasons = flags_of(report, "reasons_mask", "reasons", at402_reason_names, AT402_REASONS,
-					   v->reasons.width);
-	status = flags_of(report, "status_mask", "status", at402_status_names, v->status_names,
-					  v->status.width);
+	reasons = flags_of(v, report, &reason_flags, v->reasons.width);
+	status = flags_of(v, report, &status_flags, v->status.width);
 	if (v->header == 0)
 		status = check_blocks(v, modules, reasons, status, member(report, "status_mask") != NULL);
 	r = at402_encode_report(&e->w, v,
@@ -645,10 +671,8 @@ encode_packet(const JsonbValue *object)
 	if (protocol == NULL || reports == NULL)
 		raise_invalid("packet lacks a member", protocol == NULL ? "protocol" : "reports", NULL);
 	letter = string_of(protocol, "protocol");
-	for (int i = 0; i < AT402_VARIANTS; i++)
-		if (letter[0] == at402_variants[i].letter && letter[0] == at402_variants[i].name &&
-			letter[1] == '\0')
-			e.variant = &at402_variants[i];
+	if (letter[0] != '\0' && letter[1] == '\0')
+		e.variant = at402_find_variant(letter[0], 0);
 	if (e.variant == NULL)
 		raise_invalid("packet of unknown protocol", letter, "Use X, Y, K, M or V.");
 	if (imei != NULL)
@@ -759,8 +783,8 @@ encode_line(const JsonbValue *object, bool login)
 /*
  * at402_encode(jsonb) -> at402_frame
  *
- * 22003: a value is out of the range of its field.  22023: a member is missing,
- * unknown or of the wrong type.  22007: no time with its zone.  22P02: not
+ * 22003: a value is out of the range of its field.  22001: a text is too long.
+ * 22023: a member is missing, unknown or of the wrong type or length.  22007: no time with its zone.  22P02: not
  * hexadecimal, not digits.  22P03: a text line that is none.  22P05: text that
  * Latin-1 cannot hold.  54000: the packet would be too long.
  */

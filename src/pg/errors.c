@@ -34,7 +34,7 @@ at402_problem_detail(const at402_problem *problem)
 		case AT402_NO_REPORTS:
 			return psprintf("Expected at least 1 report at offset %zu, found 0.", problem->offset);
 		case AT402_NO_LAYOUT:
-			return psprintf("Packets with first byte \"%c\" have no published layout.",
+			return psprintf("Packets with first byte \"%c\" are not read: an AT402 sends none.",
 							(int) problem->found);
 		case AT402_SHORT_REPORT:
 		case AT402_SHORT_MODULE:

@@ -10,6 +10,9 @@
  * where the caller asks for a column of its name (or of the column that
  * protocol.def gives), and what finds none goes into the column data.  Special
  * are the digital lines and the reason flags: their rows are bits of a mask.
+ *
+ * The wire has no NULL.  What is no measurement (at402_measure) becomes no value
+ * here; decoding shows what was sent, and the frame is kept.
  */
 #include "postgres.h"
 
@@ -55,8 +58,13 @@ typedef struct Emitter
 	/* the module that is visited */
 	const at402_module_def *def;
 	bool		by_item;		/* a row for each item of its list */
+	bool		whole;			/* all of it goes into data */
 	int			depth;			/* of lists and items */
-	bool		anything;		/* a value that is not zero */
+	bool		none;			/* the value before was no measurement */
+	bool		lacks;			/* a field without which it says nothing */
+	bool		all_zeros;		/* as sent */
+	bool		all_ones;
+	bool		measured;		/* a value, or a flag that is set */
 	At402Json	data;			/* what finds no column */
 	int			data_column;
 	bool		data_open;
@@ -87,6 +95,8 @@ find_column(Emitter *e, const void *key, const char *name)
 static int
 field_column(Emitter *e, const at402_field_def *field)
 {
+	if (strcmp(field->column, "data") == 0)
+		return NO_COLUMN;		/* it becomes a key of it */
 	return find_column(e, field, field->column[0] ? field->column : field->name);
 }
 
@@ -221,35 +231,39 @@ end_numbered_row(Emitter *e)
 	end_row(e);
 }
 
+/* States of digital lines: of K, M and V inputs only. */
+static void
+put_lines(Emitter *e, const at402_field_def *field, const at402_value *value)
+{
+	set_named(e, "inputs", Int32GetDatum((int32) (value->raw & 0xFF)));
+	if (strcmp(field->column, "inputs_outputs") == 0)
+		set_named(e, "outputs", Int32GetDatum((int32) (value->raw >> 8)));
+}
+
+static void
+put_data(Emitter *e, const at402_field_def *field, const at402_value *value)
+{
+	if (e->data_column == NO_COLUMN || field->derived)
+		return;
+	open_data(e);
+	at402_json_value(&e->data, field, value, true);
+}
+
+/* A measurement. */
 static void
 put_value(Emitter *e, const at402_field_def *field, const at402_value *value)
 {
-	int			column;
+	bool		lines = strncmp(field->column, "inputs_", strlen("inputs_")) == 0;
+	int			column = e->whole || lines ? NO_COLUMN : field_column(e, field);
 	Oid			type;
 
-	if (value->kind == AT402_V_NULL || field->column[0] == '-')
-		return;
-	if (strcmp(field->column, "inputs_outputs") == 0)
+	if (lines)
+		put_lines(e, field, value);
+	else if (column == NO_COLUMN)
+		put_data(e, field, value);
+	else if ((type = TupleDescAttr(e->desc, column)->atttypid) == TEXTARRAYOID)
 	{
-		set_named(e, "inputs", Int32GetDatum((int32) (value->raw & 0xFF)));
-		set_named(e, "outputs", Int32GetDatum((int32) (value->raw >> 8)));
-		return;
-	}
-	column = field_column(e, field);
-	if (column == NO_COLUMN)
-	{
-		if (e->data_column != NO_COLUMN)
-		{
-			open_data(e);
-			at402_json_value(&e->data, field, value, true);
-		}
-		return;
-	}
-	type = TupleDescAttr(e->desc, column)->atttypid;
-	if (type == TEXTARRAYOID)
-	{
-		if (value->span.length > 0)
-			e->texts = lappend(e->texts, at402_value_cstring(field, value));
+		e->texts = lappend(e->texts, at402_value_cstring(field, value));
 		e->texts_column = column;
 	}
 	else if (e->nulls[column] && (e->wanted == NULL || e->wanted[column]))
@@ -257,13 +271,37 @@ put_value(Emitter *e, const at402_field_def *field, const at402_value *value)
 		set(e, column, to_datum(type, field, value));
 }
 
-static bool
-is_zero(const at402_value *value)
+/* What is no measurement is left out; of a list of plain values, where the place
+ * counts, it is null. */
+static void
+take_value(Emitter *e, const at402_field_def *field, const at402_value *sent)
 {
-	for (size_t i = 0; i < value->span.length; i++)
-		if (value->span.bytes[i] != 0)
-			return false;
-	return value->raw == 0;
+	at402_value value = *sent;
+	bool		measured = at402_measure(field, &value, &e->none);
+	bool		in_list = e->depth > 0 && !e->by_item;
+
+	e->all_zeros &= at402_is_zeros(sent);
+	e->all_ones &= at402_is_ones(field, sent);
+	e->measured |= measured && (!at402_is_mask(field) || value.raw != 0);
+	e->lacks |= !measured && at402_is_required(field);
+	if (!in_list)
+	{
+		if (measured)
+			put_value(e, field, &value);
+	}
+	else if (e->data.state->contVal.type == jbvArray)
+		at402_json_value(&e->data, field, measured ? &value
+						 : &(at402_value) {.kind = AT402_V_NULL}, false);
+	else if (measured)
+		at402_json_value(&e->data, field, &value, true);
+}
+
+/* Does a module tell anything?  Zeros only, ones only, or flags that are not set
+ * beside values that are not there: its source was silent. */
+static bool
+says_anything(const Emitter *e)
+{
+	return e->measured && !e->all_zeros && !e->all_ones;
 }
 
 /*
@@ -278,12 +316,8 @@ visit(void *context, at402_event event, const at402_field_def *field, const at40
 	switch (event)
 	{
 		case AT402_E_VALUE:
-			e->anything |= !is_zero(value);
-			if (e->depth == 0 || (e->by_item && e->depth == 2))
-				put_value(e, field, value);
-			else
-				at402_json_value(&e->data, field, value,
-								 e->data.state->contVal.type == jbvObject);
+		case AT402_E_DERIVED:
+			take_value(e, field, value);
 			break;
 		case AT402_E_LIST:
 			e->depth++;
@@ -296,7 +330,8 @@ visit(void *context, at402_event event, const at402_field_def *field, const at40
 			break;
 		case AT402_E_ITEM:
 			e->depth++;
-			e->anything = true;
+			e->all_zeros = false;	/* that there is an item says something */
+			e->none = false;
 			if (e->by_item)
 			{
 				begin_row(e);
@@ -326,7 +361,11 @@ visit_module(Emitter *e, const at402_module *module)
 {
 	e->def = module->def;
 	e->depth = 0;
-	e->anything = false;
+	e->none = false;
+	e->lacks = false;
+	e->all_zeros = true;
+	e->all_ones = true;
+	e->measured = false;
 	at402_module_visit(module, visit, e);
 }
 
@@ -339,12 +378,25 @@ is_valid(const At402Report *r)
 }
 
 /* A place on earth: not out of range, nor the 0,0 of a receiver that has not had
- * a fix yet. */
+ * a fix yet, whatever its flag says. */
 static bool
 has_place(const At402Report *r)
 {
 	return r->has_point && fabs(r->latitude) <= 90 && fabs(r->longitude) <= 180 &&
-		(is_valid(r) || r->latitude != 0 || r->longitude != 0);
+		((is_valid(r) && r->was_fixed) || r->latitude != 0 || r->longitude != 0);
+}
+
+static bool
+is_fix(const At402Report *r)
+{
+	return is_valid(r) && has_place(r);
+}
+
+/* Reason flags, those of K, M and V under the bits of X and Y. */
+static uint64
+reasons_of(const At402Report *r)
+{
+	return at402_named_reasons(r->item->packet.variant, r->report.reasons);
 }
 
 static void
@@ -366,16 +418,29 @@ telling_reasons(const At402Report *r)
 	const uint64 routine = UINT64CONST(1) << AT402_REASON_TIME_INTERVAL |
 		UINT64CONST(1) << AT402_REASON_DISTANCE | UINT64CONST(1) << AT402_REASON_HEADING_CHANGE;
 
-	return r->report.reasons & (at402_routine_events ? ~UINT64CONST(0) : ~routine);
+	return reasons_of(r) & (at402_routine_events ? ~UINT64CONST(0) : ~routine);
 }
+
+/* Digital lines: states, and those that changed; bits 0-7 inputs, 8-15 outputs. */
+typedef struct Lines
+{
+	uint32		states;
+	uint32		changes;
+} Lines;
 
 static void
 visit_digitals(void *context, at402_event event, const at402_field_def *field,
 			   const at402_value *value)
 {
-	uint32	   *masks = context;
+	Lines	   *lines = context;
+	uint32		raw = (uint32) value->raw;
 
-	masks[strcmp(field->name, "changes_mask") == 0] = (uint32) value->raw;
+	if (strcmp(field->column, "changes") == 0)
+		lines->changes = raw;
+	else if (strcmp(field->column, "inputs_outputs") == 0)
+		lines->states = raw;
+	else						/* of M and V: inputs, their changes above */
+		*lines = (Lines) {raw & 0xFF, raw >> 8 & 0xFF};
 }
 
 static void
@@ -385,13 +450,13 @@ emit_position(Emitter *e)
 	at402_module module = {0};
 
 	begin_row(e);
-	set_named(e, "reasons", Int64GetDatum((int64) r->report.reasons));
+	set_named(e, "reasons", Int64GetDatum((int64) reasons_of(r)));
 	set_named(e, "status", Int64GetDatum(r->report.status));
 	set_named(e, "ignition", BoolGetDatum(r->ignition));
 	set_named(e, "received_at", TimestampTzGetDatum(r->item->input->received_at));
 	set_named(e, "time_suspect", BoolGetDatum(r->time_suspect));
 	if (r->has_point)
-		set_named(e, "gnss_valid", BoolGetDatum(is_valid(r)));
+		set_named(e, "gnss_valid", BoolGetDatum(is_fix(r)));
 	set_point(e);
 	while (at402_module_next(&r->report, &module))
 		if (!module.raw && module.def->home & AT402_HOME_POSITION)
@@ -472,21 +537,21 @@ emit_events(Emitter *e)
 	}
 }
 
-/* A row for each digital line that changed: bits 0-7 inputs, 8-15 outputs. */
+/* A row for each digital line that changed. */
 static void
 emit_lines(Emitter *e, const at402_module *module)
 {
-	uint32		masks[2] = {0, 0};	/* states, changes */
+	Lines		lines = {0, 0};
 
-	at402_module_visit(module, visit_digitals, masks);
+	at402_module_visit(module, visit_digitals, &lines);
 	for (int bit = 0; bit < 16; bit++)
 	{
-		if (!(masks[1] >> bit & 1))
+		if (!(lines.changes >> bit & 1))
 			continue;
 		begin_row(e);
 		set_named_text(e, "kind", bit < 8 ? "input" : "output");
 		set_named(e, "line", Int16GetDatum(bit % 8 + 1));
-		set_named(e, "state", BoolGetDatum(masks[0] >> bit & 1));
+		set_named(e, "state", BoolGetDatum(lines.states >> bit & 1));
 		end_numbered_row(e);
 	}
 }
@@ -507,11 +572,15 @@ visit_probe(void *context, at402_event event, const at402_field_def *field,
 			const at402_value *value)
 {
 	Emitter    *e = context;
+	at402_value measured = *value;
 
+	/* no probe is there, or it does not answer */
+	if (!at402_measure(field, &measured, &e->none))
+		return;
 	begin_row(e);
 	set_named_text(e, "kind", e->def->kind);
 	set_named(e, "line", Int16GetDatum((int16) (field - e->def->fields) + 1));
-	put_value(e, field, value);
+	put_value(e, field, &measured);
 	end_numbered_row(e);
 }
 
@@ -545,12 +614,14 @@ emit_io(Emitter *e)
 			visit_module(e, &module);
 			if (strcmp(module.def->kind, "alcohol_test") == 0)
 				at402_module_visit(&module, visit_test, e);
-			end_numbered_row(e);
+			/* no driver is no event */
+			if (!e->lacks)
+				end_numbered_row(e);
 		}
 	}
 }
 
-/* motion and can: a row a module that is not all zeros. */
+/* motion and can: a row a module that says anything. */
 static void
 emit_modules(Emitter *e, uint32 home)
 {
@@ -564,7 +635,7 @@ emit_modules(Emitter *e, uint32 home)
 		if (home == AT402_HOME_CAN)
 			set_named_text(e, "source", module.def->key);
 		visit_module(e, &module);
-		if (e->anything)
+		if (says_anything(e))
 			end_numbered_row(e);
 	}
 }
@@ -589,6 +660,7 @@ emit_rest(Emitter *e)
 	at402_module module = {0};
 	char		key[AT402_KEY_SIZE];
 
+	e->whole = true;
 	while (at402_module_next(&r->report, &module))
 	{
 		bool		told = !module.raw && !(module.def->home & AT402_HOME_MODULE);
@@ -601,8 +673,10 @@ emit_rest(Emitter *e)
 		begin_row(e);
 		set_named_text(e, "name", at402_module_key(&module, key));
 		open_data(e);
-		at402_json_module(&e->data, &module);
-		end_numbered_row(e);
+		visit_module(e, &module);
+		/* a blank SIM is no identity */
+		if (!e->lacks)
+			end_numbered_row(e);
 	}
 }
 
@@ -614,10 +688,12 @@ visit_odometer(void *context, at402_event event, const at402_field_def *field,
 {
 	Emitter    *e = context;
 	int			column = find_column(e, "lifetime_odometer_km", "lifetime_odometer_km");
+	at402_value measured = *value;
 
-	if (column != NO_COLUMN && e->nulls[column] && event == AT402_E_VALUE &&
-		value->kind != AT402_V_NULL && strcmp(field->name, "lifetime_odometer_km") == 0)
-		set(e, column, to_datum(TupleDescAttr(e->desc, column)->atttypid, field, value));
+	if (column != NO_COLUMN && e->nulls[column] &&
+		strcmp(field->name, "lifetime_odometer_km") == 0 &&
+		at402_measure(field, &measured, &e->none))
+		set(e, column, to_datum(TupleDescAttr(e->desc, column)->atttypid, field, &measured));
 }
 
 /* The values of a report, into these columns. */
@@ -633,15 +709,10 @@ set_state(Emitter *e, const At402Report *r, const bool *wanted)
 	e->wanted = NULL;
 }
 
-static bool
-is_fix(const At402Report *r)
-{
-	return is_valid(r) && has_place(r);
-}
-
 /*
  * last is the last of count reports of one device, which lie before it.  A clock
- * far ahead would make all later reports late: it does not count.
+ * far ahead would make all later reports late, and one that was never set says
+ * nothing: they do not count.
  */
 static void
 emit_state(Emitter *e, At402Report **reports, int count, const bool *of_last,
@@ -678,7 +749,7 @@ emit_state(Emitter *e, At402Report **reports, int count, const bool *of_last,
 	set_named(e, "seq", Int16GetDatum(last->report.seq));
 	set_named(e, "content_hash", Int32GetDatum(last->content_hash));
 	set_named(e, "received_at", TimestampTzGetDatum(last->item->input->received_at));
-	set_named(e, "reasons", Int64GetDatum((int64) last->report.reasons));
+	set_named(e, "reasons", Int64GetDatum((int64) reasons_of(last)));
 	set_named(e, "status", Int64GetDatum(last->report.status));
 	set_named(e, "ignition", BoolGetDatum(last->ignition));
 	set_named(e, "last_seen", TimestampTzGetDatum(received_at));

@@ -30,7 +30,10 @@ at402_value_whole(const at402_field_def *field)
 int64
 at402_value_int64(const at402_field_def *field, int64 raw)
 {
-	return raw * field->num + field->off;
+	int64		scaled = raw * field->num;
+
+	/* half away from zero, as numeric does */
+	return (scaled + (scaled < 0 ? -field->den : field->den) / 2) / field->den + field->off;
 }
 
 Numeric
@@ -246,6 +249,8 @@ visit_json(void *context, at402_event event, const at402_field_def *field,
 		case AT402_E_VALUE:
 			at402_json_value(json, field, value, json->state->contVal.type == jbvObject);
 			break;
+		case AT402_E_DERIVED:
+			break;				/* it is there already */
 		case AT402_E_LIST:
 			at402_json_key(json, field->name);
 			at402_json_open(json, true);
@@ -301,8 +306,8 @@ static const uint8 *
 member_order(const at402_module *module, const Members *m)
 {
 	/* the two variants that share rows send different ones of them */
-	static uint8 *orders[2][UINT8_MAX];
-	uint8	  **order = &orders[module->report->packet->variant->letter == 'Y']
+	static uint8 *orders[AT402_VARIANTS][UINT8_MAX];
+	uint8	  **order = &orders[module->report->packet->variant - at402_variants]
 							   [module->def - at402_modules];
 
 	if (*order == NULL)

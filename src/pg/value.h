@@ -17,7 +17,7 @@ extern Numeric at402_value_numeric(const at402_field_def *field, int64 raw);
 /* Is every value of this field a whole number? */
 extern bool at402_value_whole(const at402_field_def *field);
 
-/* The same, as an integer; only for whole fields. */
+/* The same as an integer, rounded where it is none. */
 extern int64 at402_value_int64(const at402_field_def *field, int64 raw);
 
 /* Seconds since 1980-01-06T00:00:00Z as a timestamp, and back in text form. */

@@ -251,7 +251,7 @@ FROM (VALUES
 	(7, 'Y', '{"reasons": ["trailer_data"], "status_mask": 4294967295}'),
 	(8, 'Y', '{"reasons_mask": -9223372036854775808}'),
 	(9, 'Y', '{"reasons_mask": 9223372036854775807}'),
-	(10, 'K', '{"reasons": ["can"], "status": ["stored"]}')) AS v (n, protocol, report),
+	(10, 'K', '{"reasons": ["roll_over"], "status": ["stored"]}')) AS v (n, protocol, report),
 	jsonb_path_query(at402_decode(at402_encode(document(protocol, '{}', report))),
 		'$.reports[0]') AS r
 ORDER BY n;
@@ -283,7 +283,9 @@ FROM (VALUES
 	(23, 'X', '{"time": "infinity"}'),
 	(24, 'X', '{"time": "half past ten"}'),
 	(25, 'X', '{"report_no": 0}'),
-	(26, 'X', '{"modules": []}')) AS v (n, protocol, report),
+	(26, 'X', '{"modules": []}'),
+	(27, 'K', '{"reasons": ["can"]}')				-- its bit means roll over
+) AS v (n, protocol, report),
 	refused(document(protocol, '{}', report)) AS e
 ORDER BY n;
 
@@ -374,7 +376,7 @@ FROM (VALUES
 	(1, 'X', '{"gps": {}}'::jsonb),
 	(2, 'X', '{"gps": null}'),
 	(3, 'X', '{"tpms": {}}'),						-- Y only
-	(4, 'Y', '{"rayvolt": {}}'),					-- X only
+	(4, 'Y', '{"signal_quality": {}}'),				-- X only
 	(5, 'K', '{"network": {}}'),
 	(6, 'X', '{"module_50": {"raw": "00"}}'),		-- only Y can skip it
 	(7, 'Y', '{"module_80": {"raw": "00"}}'),
@@ -586,9 +588,11 @@ SELECT there_and_back(document('X', '{"driver_id": {"serial_number": "00aabbccdd
 SELECT n, there_and_back(document('X', modules)) = modules AS same
 FROM (VALUES
 	(1, '{"trailer_id": {"source": 2, "text": "TRAILER 42", "status": 1}}'::jsonb),
-	(2, '{"cm2010": {"raw": "000102030405060708090A"}}'),
+	(2, '{"cm2010": {"battery_soc_percent": 80, "speed_kmh": 25, "voltage_1_v": 36.5,
+		"voltage_2_v": 4.2, "trip_m": 1200, "status": 1}}'),
 	(3, '{"trailer_id": {"source": 2, "text": "TRAILER", "status": 1},
-		"cm2010": {"raw": "000102030405060708090A"}}'),
+		"cm2010": {"battery_soc_percent": 80, "speed_kmh": 25, "voltage_1_v": 36.5,
+		"voltage_2_v": 4.2, "trip_m": 1200, "status": 1}}'),
 	(4, '{"trailer_id": {"source": 2, "text": "TRAILER", "status": 1}, "beacons": {"beacons": []}}')
 ) AS v (n, modules)
 ORDER BY n;

@@ -80,7 +80,8 @@ WHERE module !~ '^module_\d+$' AND part.field NOT IN ('raw', 'error')
 ORDER BY 1, 2, 3;
 
 -- and the other way round: what was never decoded of the catalogue; two of these are no keys but
--- the numbers of a list, and no frame has a sensor of an unpublished type
+-- the numbers of a list, and no frame has a sensor of an unpublished type, or is from that firmware
+-- of Y
 SELECT f.protocol, f.module, f.field FROM at402_fields() AS f
 WHERE NOT EXISTS (SELECT FROM golden AS g
 				  WHERE g.decoded @? format('$.reports[*].modules.%s.**.%s', f.module,

@@ -1,5 +1,5 @@
--- Nothing that was decoded is dropped: the golden packets are stored, and what the tables tell is
--- compared with what at402_decode has to say, module for module and value for value.
+-- No measurement is dropped: the golden packets are stored, and what the tables tell is compared
+-- with what at402_decode has to say, module for module and value for value.
 \getenv abs_srcdir PG_ABS_SRCDIR
 \set file :abs_srcdir '/include/frames.sql'
 \set ECHO none
@@ -33,11 +33,49 @@ SELECT file, count(*) AS packets, sum(r.reports) AS reports, sum(r.inserted) AS 
 FROM sent, at402_ingest(frames, imei, '2030-01-01 00:00+00') AS r
 GROUP BY file ORDER BY file;
 
--- the modules of each report, as decoded
+-- what is a measurement, in the unit that at402_decode shows
+CREATE FUNCTION shown(type text, scale text, raw bigint) RETURNS jsonb LANGUAGE plpgsql AS $$
+DECLARE
+	value	numeric;
+BEGIN
+	IF raw IS NULL THEN
+		RETURN NULL;
+	ELSIF type = 'time' THEN
+		RETURN to_jsonb(to_char('1980-01-06'::timestamp + make_interval(secs => raw),
+			'YYYY-MM-DD"T"HH24:MI:SS"Z"'));
+	END IF;
+	EXECUTE format('SELECT %s', replace(coalesce(scale, 'raw'), 'raw', format('(%s::numeric)', raw)))
+		INTO value;
+	RETURN to_jsonb(value);
+END
+$$;
+CREATE TEMP TABLE bounds AS
+	SELECT DISTINCT translate(left(protocol, 1), 'Z', 'X') AS letter, module, field, type LIKE 'ascii%' AS is_text,
+		least(shown(type, scale, raw_min), shown(type, scale, raw_max)) AS low,
+		greatest(shown(type, scale, raw_min), shown(type, scale, raw_max)) AS high
+	FROM at402_fields() WHERE (raw_min IS NOT NULL OR type LIKE 'ascii%') AND type <> 'u56';
+
+-- a module as decoded, without what is no measurement; a full circle is 0
+CREATE FUNCTION measured(sender text, of_module text, decoded jsonb) RETURNS jsonb LANGUAGE sql AS $$
+	SELECT coalesce(jsonb_object_agg(m.key, CASE
+		WHEN m.key = 'heading_deg' AND m.value = '360' THEN '0'
+		WHEN jsonb_typeof(m.value) = 'array' THEN (SELECT coalesce(jsonb_agg(
+			CASE jsonb_typeof(item) WHEN 'object' THEN measured(sender, of_module, item)
+				ELSE item END ORDER BY no), '[]')
+			FROM jsonb_array_elements(m.value) WITH ORDINALITY AS i (item, no))
+		ELSE m.value END), '{}')
+	FROM jsonb_each(decoded) AS m
+		LEFT JOIN bounds AS b ON (b.letter, b.module, b.field) = (sender, of_module, m.key)
+	WHERE CASE WHEN b.is_text THEN m.value #>> '{}' !~ '^ÿ*$'
+		ELSE b.low IS NULL OR m.value BETWEEN b.low AND b.high END
+$$;
+
+-- the modules of each report, as decoded: what of them is a measurement
 CREATE TEMP TABLE decoded AS
 	SELECT s.file, s.no, d.id AS device_id, (r->>'time')::timestamptz AS time,
-		(r->>'seq')::int AS seq,
-		r->'reasons' ? 'geofence' AS geofence, m.key AS module, jsonb_strip_nulls(m.value) AS value
+		(r->>'seq')::int AS seq, s.decoded->>'protocol' AS letter,
+		r->'reasons' ? 'geofence' AS geofence, m.key AS module,
+		measured(s.decoded->>'protocol', m.key, jsonb_strip_nulls(m.value)) AS value
 	FROM sent AS s JOIN at402.device AS d USING (imei),
 		jsonb_array_elements(s.decoded->'reports') AS r,
 		jsonb_each(r->'modules') AS m;
@@ -95,11 +133,9 @@ CREATE TEMP TABLE stored AS
 	SELECT device_id, time, seq, kind || 's', jsonb_build_object(kind || 's', jsonb_agg(CASE kind
 		WHEN 'beacon' THEN to_jsonb(b) - 'meta_type' - 'data'
 			|| jsonb_build_object('type', meta_type)
-		ELSE to_jsonb(b) - 'sensor_index' - 'data' || jsonb_build_object('index', sensor_index,
-			'type',
-			CASE WHEN temperature_c IS NOT NULL THEN 'temperature'
-				WHEN humidity_percent IS NOT NULL THEN 'humidity'
-				WHEN light_raw IS NOT NULL THEN 'light' END) || coalesce(data, '{}') END
+		ELSE to_jsonb(b) - '{sensor_index,sensor_type,data}'::text[]
+			|| jsonb_build_object('index', sensor_index, 'type', sensor_type)
+			|| coalesce(data, '{}') END
 		- '{device_id,time,seq,content_hash,n,kind}'::text[] ORDER BY n))
 	FROM at402.ble AS b GROUP BY 1, 2, 3, kind
 	UNION ALL
@@ -117,7 +153,7 @@ SELECT file, count(*) AS modules, count(DISTINCT module) AS kinds FROM decoded G
 	ORDER BY 1;
 
 -- what differs: no row.  Not stored, because it says nothing: blocks of zeros, lines that did not
--- change, geofence 0, empty lists and trouble codes; and coordinates out of range.
+-- change, geofence 0, empty lists.
 SELECT d.file, d.no, d.seq, d.module, x.*
 FROM decoded AS d LEFT JOIN told AS t USING (device_id, time, seq, module),
 	-- what the columns of gnss have from gnss_extended
@@ -128,8 +164,16 @@ FROM decoded AS d LEFT JOIN told AS t USING (device_id, time, seq, module),
 		ELSE t.value END AS value) AS f,
 	LATERAL (SELECT CASE
 		WHEN module = 'obd_dtc' THEN jsonb_build_object('dtcs',
-			(SELECT jsonb_agg(v ORDER BY k) FROM jsonb_each(d.value) AS e (k, v) WHERE v <> '""'))
+			(SELECT jsonb_agg(v ORDER BY k) FROM jsonb_each(d.value) AS e (k, v)))
 		WHEN module = 'digitals' AND d.value->'changes_mask' = '0' THEN d.value - 'changes_mask'
+		-- of M and V the low byte is states, the next their changes
+		WHEN module = 'digitals' AND d.letter IN ('M', 'V') THEN jsonb_build_object(
+			'states_mask', (d.value->>'states_mask')::int & 255,
+			'changes_mask', (d.value->>'states_mask')::int >> 8 & 255)
+		WHEN module = 'analogues' AND d.letter = 'V' THEN d.value || jsonb_build_object(
+			'adc1_mv', round((d.value->>'adc1_raw')::numeric * 5000 / 4095),
+			'adc2_mv', round((d.value->>'adc2_raw')::numeric * 15000 / 4095))
+		WHEN module = 'driver_id' AND NOT d.value ?| '{source,family}' THEN '{}'
 		WHEN module = 'geofence' AND NOT d.geofence AND d.value = '{"event_raw": 0}' THEN '{}'
 		WHEN module = 'gnss' AND (abs((d.value->>'latitude_deg')::numeric) > 90
 			OR abs((d.value->>'longitude_deg')::numeric) > 180)
@@ -148,8 +192,9 @@ ORDER BY d.file, d.no, d.seq, d.module, x.path;
 -- and no more is told than was decoded
 SELECT module, count(*) FROM told AS t
 WHERE value <> '{}' AND NOT EXISTS (SELECT FROM decoded AS d
-	WHERE (d.device_id, d.time, d.seq, d.module) = (t.device_id, t.time, t.seq, t.module))
-	AND module <> 'gnss'		-- gnss_extended fills the same columns
+	WHERE (d.device_id, d.time, d.seq) = (t.device_id, t.time, t.seq)
+		AND (d.module = t.module OR (t.module, d.module)	-- fills the same columns
+			IN (('gnss', 'gnss_extended'), ('signal_quality', 'network'))))
 GROUP BY 1 ORDER BY 1;
 
 -- each home of the catalogue has rows of each of its modules

@@ -85,7 +85,9 @@ audit_event(audit_state *state, at402_event event, const at402_field_def *field,
 			state->place = IN_LIST;
 			return NULL;
 		case AT402_E_VALUE:
+		case AT402_E_DERIVED:
 			AUDIT(field != NULL && value != NULL);
+			AUDIT(field->derived == (event == AT402_E_DERIVED));
 			if (state->place != IN_LIST)
 			{
 				/* no member twice; that names differ is the table's affair */

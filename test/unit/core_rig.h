@@ -63,6 +63,8 @@ trace_visit(void *context, at402_event event, const at402_field_def *field,
 {
 	trace	   *t = context;
 
+	if (event == AT402_E_DERIVED)
+		return;
 	if (t->length > 0 && strchr("[{", t->text[t->length - 1]) == NULL &&
 		event != AT402_E_ITEM_END && event != AT402_E_LIST_END)
 		trace_add(t, " ");
@@ -83,6 +85,8 @@ trace_visit(void *context, at402_event event, const at402_field_def *field,
 		case AT402_E_VALUE:
 			trace_add(t, "%s=", field->name);
 			break;
+		case AT402_E_DERIVED:
+			return;
 	}
 	if (value->kind == AT402_V_NULL)
 		trace_add(t, "null");
