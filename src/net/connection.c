@@ -463,6 +463,80 @@ send_answers(at402_net *net, at402_connection *c)
 	return true;
 }
 
+/* ---- texts ---- */
+
+bool
+at402_connection_is_quiet(const at402_connection *c)
+{
+	uint8_t		byte;
+
+	return !c->closing && !c->waiting && c->due == 0 && c->unsent == 0 && c->held == 0 &&
+		recv(c->fd, &byte, 1, MSG_PEEK) < 0 && errno == EAGAIN;
+}
+
+/* A text may hold a secret: nothing of it stays in memory that is used again. */
+static void
+drop_text(at402_connection *c)
+{
+	if (c->text != NULL)
+		explicit_bzero(c->text, c->text_length);
+	free(c->text);
+	c->text = NULL;
+	c->text_length = c->text_sent = 0;
+}
+
+bool
+at402_connection_write(at402_net *net, at402_connection *c, const char *text, size_t length)
+{
+	uint8_t    *longer;
+
+	if (c->closing || c->text_length + length > AT402_MAX_TEXT)
+		return false;
+	longer = malloc(c->text_length + length);
+	if (longer == NULL)
+		return false;
+	if (c->text_length > 0)
+	{
+		memcpy(longer, c->text, c->text_length);
+		explicit_bzero(c->text, c->text_length);
+		free(c->text);
+	}
+	memcpy(longer + c->text_length, text, length);
+	c->text = longer;
+	c->text_length += (uint32_t) length;
+	at402_connection_mark(net, c);
+	return true;
+}
+
+/* False: the peer is gone.  What the kernel does not take yet stays. */
+static bool
+send_text(at402_connection *c)
+{
+	while (c->text_sent < c->text_length)
+	{
+		ssize_t		sent = send(c->fd, c->text + c->text_sent, c->text_length - c->text_sent,
+								MSG_NOSIGNAL);
+
+		if (sent < 0)
+			return errno == EAGAIN || errno == EINTR;
+		c->text_sent += (uint32_t) sent;
+	}
+	drop_text(c);
+	return true;
+}
+
+/* Answers first, but for a text that has begun.  False: the peer is gone. */
+static bool
+send_all(at402_net *net, at402_connection *c)
+{
+	if (c->text_sent > 0 && !send_text(c))
+		return false;
+	if (c->text_sent == 0 && !send_answers(net, c))
+		return false;
+	return c->text_length == 0 || c->text_sent > 0 || !at402_connection_is_quiet(c) ||
+		send_text(c);
+}
+
 /*
  * Closing with bytes unread makes the kernel send a reset, which may overtake
  * the last answers.  That costs a repeat; lingering for every sender of noise
@@ -473,7 +547,7 @@ at402_connection_settle(at402_net *net, at402_connection *c)
 {
 	uint8_t		interest = 0;
 
-	if (!send_answers(net, c))
+	if (!send_all(net, c))
 	{
 		at402_connection_free(net, c);
 		return;
@@ -491,7 +565,7 @@ at402_connection_settle(at402_net *net, at402_connection *c)
 
 	if (!c->closing && !c->waiting)
 		interest |= AT402_POLL_READ;
-	if (c->unsent > 0)
+	if (c->unsent > 0 || c->text_sent > 0)
 		interest |= AT402_POLL_WRITE;
 	if (interest != c->interest)
 	{
@@ -519,6 +593,7 @@ at402_connection_free(at402_net *net, at402_connection *c)
 	atomic_fetch_sub_explicit(&net->counters->connections, 1, memory_order_relaxed);
 	stop_waiting(net, c);
 	hold(net, c, NULL, 0);
+	drop_text(c);
 	if (c->marked)
 		TAILQ_REMOVE(&net->todo, c, todo_link);
 	TAILQ_INSERT_TAIL(&net->freed, c, todo_link);

@@ -195,11 +195,10 @@ at402_datagram_forget(at402_net *net, at402_datagram *datagram)
 
 /* False: the socket it came to is closed, or the kernel did not take it. */
 static bool
-send_answer(const at402_net *net, at402_datagram *datagram)
+reply(const at402_net *net, at402_datagram *datagram, const void *what, size_t length)
 {
-	uint8_t		answer = AT402_ACK;
 	control_buffer control = {0};
-	struct iovec bytes = {.iov_base = &answer, .iov_len = 1};
+	struct iovec bytes = {.iov_base = (void *) (uintptr_t) what, .iov_len = length};
 	struct msghdr message = {.msg_name = &datagram->peer,
 							 .msg_namelen = at402_address_size(&datagram->peer),
 							 .msg_iov = &bytes,
@@ -231,13 +230,22 @@ send_answer(const at402_net *net, at402_datagram *datagram)
 		memcpy(CMSG_DATA(one), &info, sizeof(info));
 		message.msg_controllen = CMSG_SPACE(sizeof(info));
 	}
-	return sendmsg(net->sockets.list[datagram->socket].fd, &message, MSG_NOSIGNAL) == 1;
+	return sendmsg(net->sockets.list[datagram->socket].fd, &message, MSG_NOSIGNAL) ==
+		(ssize_t) length;
 }
 
 void
 at402_datagram_answer(at402_net *net, at402_datagram *datagram)
 {
-	at402_count(send_answer(net, datagram) ? &net->counters->answers
-										   : &net->counters->answers_lost, 1);
+	const uint8_t answer = AT402_ACK;
+
+	at402_count(reply(net, datagram, &answer, 1) ? &net->counters->answers
+												 : &net->counters->answers_lost, 1);
 	at402_datagram_forget(net, datagram);
+}
+
+bool
+at402_datagram_write(at402_net *net, at402_datagram *datagram, const char *text, size_t length)
+{
+	return reply(net, datagram, text, length);
 }

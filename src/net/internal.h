@@ -37,6 +37,7 @@
 
 #define AT402_MAX_ADDRESSES 32	/* in listen_addresses, after resolving */
 #define AT402_MAX_SOCKETS (2 * AT402_MAX_ADDRESSES) /* TCP and UDP */
+#define AT402_MAX_TEXT 4096		/* bytes of texts that wait to be sent to one peer */
 #define AT402_MAX_DATAGRAMS 4096	/* that wait for an answer */
 #define AT402_ACCEPTS 32		/* per listening socket and turn */
 #define AT402_DATAGRAMS 64		/* per socket and turn */
@@ -67,6 +68,9 @@ typedef struct at402_connection
 	uint8_t    *buffer;			/* bytes not taken yet: an unfinished frame, or
 								 * from the frame on that was turned down */
 	uint32_t	held;			/* how many; 0: no buffer */
+	uint8_t    *text;			/* to be sent when no answer is due */
+	uint32_t	text_length;	/* 0: none */
+	uint32_t	text_sent;		/* of it; over 0: nothing may come between */
 	uint32_t	due;			/* frames taken and not decided yet */
 	uint32_t	unsent;			/* answers decided and not sent yet */
 	uint8_t		interest;		/* as the poller knows it */
@@ -233,6 +237,8 @@ extern void at402_datagram_offer(at402_net *net);
 extern at402_datagram *at402_datagram_find(at402_net *net, at402_ticket ticket);
 extern void at402_datagram_answer(at402_net *net, at402_datagram *datagram);
 extern void at402_datagram_forget(at402_net *net, at402_datagram *datagram);
+extern bool at402_datagram_write(at402_net *net, at402_datagram *datagram, const char *text,
+								 size_t length);
 
 /* ---- connection.c ---- */
 
@@ -250,6 +256,13 @@ extern void at402_connection_go_on(at402_net *net, at402_connection *c);
 
 /* No more frames from it; it ends when no answer is due. */
 extern void at402_connection_end(at402_net *net, at402_connection *c);
+
+/* Is nothing under way that an answer is, or may become, due for? */
+extern bool at402_connection_is_quiet(const at402_connection *c);
+
+/* Adds to the text to be sent.  False: there is no room, or no memory. */
+extern bool at402_connection_write(at402_net *net, at402_connection *c, const char *text,
+								   size_t length);
 
 /* Has something for at402_connection_settle to do. */
 extern void at402_connection_mark(at402_net *net, at402_connection *c);

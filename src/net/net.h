@@ -214,6 +214,20 @@ extern void at402_net_forget(at402_net *net, at402_ticket ticket);
  * it are decided and their answers sent; no more frames come from it. */
 extern void at402_net_close(at402_net *net, at402_ticket ticket);
 
+/*
+ * A text to where this ticket is from.  On a connection it leaves with
+ * at402_net_flush, but never before an answer: not while a frame waits for one,
+ * nor while bytes are there that may be a frame.  Until at402_net_is_quiet says
+ * so it may have to wait for long.  To a datagram it leaves at once.  False:
+ * nothing will be sent (it is gone or closing, too many texts wait, no memory).
+ */
+extern bool at402_net_write(at402_net *net, at402_ticket ticket, const char *text,
+							size_t length);
+extern bool at402_net_is_quiet(at402_net *net, at402_ticket ticket);
+
+/* The datagram stays, for a text, until at402_net_forget is called once more. */
+extern void at402_net_keep(at402_net *net, at402_ticket ticket);
+
 /* Is the TCP connection of this ticket still there? */
 extern bool at402_net_is_open(at402_net *net, at402_ticket ticket);
 

@@ -80,6 +80,7 @@ at402_net_destroy(at402_net *net)
 			continue;
 		close(net->connections[i].fd);
 		free(net->connections[i].buffer);
+		free(net->connections[i].text);
 		at402_slot_clear(&net->slots[i]);
 	}
 	atomic_store(&net->counters->connections, 0);
@@ -335,6 +336,34 @@ at402_net_close(at402_net *net, at402_ticket ticket)
 	at402_net_forget(net, ticket);
 	if (c != NULL)
 		at402_connection_end(net, c);
+}
+
+bool
+at402_net_write(at402_net *net, at402_ticket ticket, const char *text, size_t length)
+{
+	at402_connection *c = at402_connection_find(net, ticket);
+	at402_datagram *datagram = at402_datagram_find(net, ticket);
+
+	if (datagram != NULL)
+		return at402_datagram_write(net, datagram, text, length);
+	return c != NULL && at402_connection_write(net, c, text, length);
+}
+
+bool
+at402_net_is_quiet(at402_net *net, at402_ticket ticket)
+{
+	at402_connection *c = at402_connection_find(net, ticket);
+
+	return c != NULL ? at402_connection_is_quiet(c) : at402_datagram_find(net, ticket) != NULL;
+}
+
+void
+at402_net_keep(at402_net *net, at402_ticket ticket)
+{
+	at402_datagram *datagram = at402_datagram_find(net, ticket);
+
+	if (datagram != NULL)
+		datagram->due++;
 }
 
 void
