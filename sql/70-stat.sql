@@ -7,7 +7,8 @@ CREATE FUNCTION at402_stat_listener_rows(
     OUT bad_crc bigint, OUT unknown_protocol bigint, OUT timeouts bigint, OUT answers bigint,
     OUT answers_lost bigint, OUT buffered_bytes bigint, OUT reports bigint, OUT inserted bigint,
     OUT duplicates bigint, OUT quarantined bigint, OUT unknown_sender bigint, OUT ignored bigint,
-    OUT over_limit bigint, OUT not_quarantined bigint, OUT batches bigint, OUT failed_batches bigint,
+    OUT over_limit bigint, OUT not_quarantined bigint, OUT commands bigint,
+    OUT driver_checks bigint, OUT driver_failures bigint, OUT batches bigint, OUT failed_batches bigint,
     OUT ack_latency_avg_ms float8, OUT ack_latency_max_ms float8, OUT last_error text,
     OUT last_error_at timestamptz) RETURNS SETOF record
     AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED ROWS 1;
@@ -47,6 +48,10 @@ COMMENT ON COLUMN at402_stat_listener.over_limit IS
     'frames of unknown devices past at402.register_limit: not answered';
 COMMENT ON COLUMN at402_stat_listener.not_quarantined IS
     'frames that could not be quarantined (full, or it fails): not answered';
+COMMENT ON COLUMN at402_stat_listener.commands IS 'commands sent to devices';
+COMMENT ON COLUMN at402_stat_listener.driver_checks IS 'times that a device asked whether somebody may drive';
+COMMENT ON COLUMN at402_stat_listener.driver_failures IS
+    'of these: about another device, too many, or at402.authorise_driver() failed or was too slow: not answered';
 COMMENT ON COLUMN at402_stat_listener.batches IS 'transactions committed';
 COMMENT ON COLUMN at402_stat_listener.failed_batches IS 'transactions rolled back, to be tried again';
 COMMENT ON COLUMN at402_stat_listener.ack_latency_avg_ms IS 'ms from a frame''s last byte to its answer, average';

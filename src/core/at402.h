@@ -177,6 +177,51 @@ extern at402_span at402_text(at402_span span);
 /* The line without its terminator. */
 extern at402_span at402_line_text(const uint8_t *line, size_t length);
 
+/* ---- commands to a device (command.c) ---- */
+
+#define AT402_CODE_SIZE 4		/* capital letters */
+#define AT402_MAX_CODES (AT402_MAX_LINE / 5)	/* $CODE in a message */
+#define AT402_KEY_DIGITS 16		/* hex, of a driver's key or its family */
+
+/* What a message has to be answered with. */
+typedef struct at402_awaited
+{
+	int			count;
+	int			next;			/* the command that is awaited an answer of */
+	bool		begun;			/* lines with data have come for it */
+	bool		refused;		/* UN, ER or PR came */
+	bool		secret;			/* the line taken last was about a PIN */
+	char		codes[AT402_MAX_CODES][AT402_CODE_SIZE];
+} at402_awaited;
+
+typedef enum at402_answer
+{
+	AT402_ANSWER_NONE,			/* the line is no answer */
+	AT402_ANSWER_PART,
+	AT402_ANSWER_WHOLE			/* with it all is answered */
+} at402_answer;
+
+/* A message, $CODE,arguments$CODE,arguments, was sent. */
+extern void at402_awaited_begin(at402_awaited *a, const char *message);
+
+/* Is this line an answer to it? */
+extern at402_answer at402_awaited_take(at402_awaited *a, const uint8_t *line, size_t length);
+
+/* Is all answered if no more lines come? */
+extern bool at402_awaited_may_end(const at402_awaited *a);
+
+/* $DRID,model,CHECK,imei,family,serial: may the driver with this key drive? */
+typedef struct at402_driver_check
+{
+	at402_span	imei;
+	at402_span	family;			/* hex */
+	at402_span	serial;			/* hex */
+} at402_driver_check;
+
+/* False when the line is no such check. */
+extern bool at402_driver_check_parse(const uint8_t *line, size_t length,
+									 at402_driver_check *check);
+
 /* ---- the table ---- */
 
 typedef enum at402_type

@@ -171,6 +171,51 @@ static const Definition definitions[AT402_STATEMENTS] = {
 	"  connected pg_catalog.bool, at pg_catalog.timestamptz)"
 	[AT402_SQL_PRESENCE_EVENTS] = {AS_WRITTEN, INSERT_PRESENCE " RETURNING 1",
 		"event", INSERT_PRESENCE, OF_BATCH},
+	[AT402_SQL_COMMAND_WAITS] = {AS_WRITTEN,
+		"SELECT FROM at402.command AS c WHERE c.state" EQ "'queued' LIMIT 1", .arguments = 0},
+	/* the oldest of each device, unless one is on its way or somebody has locked it */
+	[AT402_SQL_COMMAND_CLAIM] = {AS_WRITTEN,
+		"WITH head AS MATERIALIZED (SELECT q.id "
+		"  FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2)) AS u(device_id, udp) "
+		"  CROSS JOIN LATERAL (SELECT c.id FROM at402.command AS c "
+		"    WHERE c.device_id" EQ "u.device_id AND c.state" EQ "'queued' "
+		"      AND c.expires_at OPERATOR(pg_catalog.>) $4 ORDER BY c.id LIMIT 1) AS q "
+		"  WHERE NOT EXISTS (SELECT FROM at402.command AS s "
+		"      WHERE s.device_id" EQ "u.device_id AND s.state" EQ "'sent') "
+		"    AND NOT (u.udp AND EXISTS (SELECT FROM at402.device_secret AS s "
+		"      WHERE s.device_id" EQ "u.device_id))), "
+		"free AS MATERIALIZED (SELECT c.id FROM at402.command AS c "
+		"  WHERE c.id" EQ "ANY (ARRAY(SELECT h.id FROM head AS h)) AND c.state" EQ "'queued' "
+		"  ORDER BY c.id FOR UPDATE SKIP LOCKED) "
+		"UPDATE at402.command AS c SET state = 'sent', sent_at = $4, listener = $3, "
+		"  attempts = c.attempts OPERATOR(pg_catalog.+) 1 "
+		"FROM free AS f WHERE c.id" EQ "f.id RETURNING c.id, c.device_id, c.command, "
+		"  (SELECT s.pin FROM at402.device_secret AS s WHERE s.device_id" EQ "c.device_id)",
+		.arguments = 4, .types = {INT4ARRAYOID, BOOLARRAYOID, INT4OID, TIMESTAMPTZOID}},
+	[AT402_SQL_COMMAND_FINISH] = {AS_WRITTEN,
+		"WITH free AS MATERIALIZED (SELECT c.id FROM at402.command AS c "
+		"  WHERE c.id" EQ "ANY ($1) AND c.state" EQ "'sent' ORDER BY c.id FOR UPDATE SKIP LOCKED) "
+		"UPDATE at402.command AS c SET state = u.state, answered_at = u.answered_at, "
+		"  answer = u.answer, detail = u.detail::pg_catalog.jsonb "
+		"FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3), "
+		"    pg_catalog.unnest($4), pg_catalog.unnest($5)) "
+		"  AS u(id, state, answered_at, answer, detail) JOIN free AS f ON f.id" EQ "u.id "
+		"WHERE c.id" EQ "f.id RETURNING 1",
+		.arguments = 5, .types = {INT8ARRAYOID, TEXTARRAYOID, TIMESTAMPTZARRAYOID, TEXTARRAYOID, TEXTARRAYOID}},
+	[AT402_SQL_COMMAND_OPEN] = {AS_WRITTEN,
+		"SELECT c.id FROM at402.command AS c WHERE c.id" EQ "ANY ($1) AND c.state" EQ "'sent'",
+		.arguments = 1, .types = {INT8ARRAYOID}},
+	[AT402_SQL_COMMAND_RESTART] = {AS_WRITTEN,
+		"UPDATE at402.command SET state = 'in_doubt' WHERE state" EQ "'sent' "
+		"AND (listener" EQ "$1 OR listener OPERATOR(pg_catalog.>) $2) RETURNING 1",
+		.arguments = 2, .types = {INT4OID, INT4OID}},
+	[AT402_SQL_AUTHORISE] = {AS_WRITTEN, "SELECT at402.authorise_driver($1, $2, $3)",
+		.arguments = 3, .types = {INT4OID, TEXTOID, TEXTOID}},
+	[AT402_SQL_DRIVER_IO] = {AS_WRITTEN,
+		"INSERT INTO at402.io (" KEY ", n, kind, state, text_value, data) "
+		"SELECT $1, $2, -1, 0, 0, 'driver_id', $5" EQ "'APPROVE', $3, "
+		"  pg_catalog.jsonb_build_object('check', true, 'family', $4, 'answer', $5) RETURNING 1",
+		.arguments = 5, .types = {INT4OID, TIMESTAMPTZOID, TEXTOID, TEXTOID, TEXTOID}},
 };
 
 /* How a column of device_state follows from that of a report. */

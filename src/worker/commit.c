@@ -48,6 +48,7 @@ store(void *argument)
 
 		strlcpy(a->sender, a->item->imei, sizeof(a->sender));
 		a->disposition = a->item->disposition;
+		a->device_id = a->item->device != NULL ? a->item->device->id : 0;
 		a->reason = a->item->reason;
 	}
 	attempt->reports = batch->reports_seen;
@@ -105,6 +106,7 @@ answer(At402Listener *l, const At402Arrival *a)
 	{
 		case AT402_TO_ROWS:
 		case AT402_TO_DEVICE:
+			at402_commands_note(l, a);
 			at402_net_answer(l->net, input->ticket);
 			count_latency(l->stat, a->arrived);
 			if (tcp)

@@ -37,6 +37,12 @@ take_frame(void *listener, const at402_arrival *arrival)
 	At402Listener *l = listener;
 	At402Arrival *a;
 
+	if (arrival->kind == AT402_FRAME_TEXT &&
+		(at402_commands_hear(l, arrival) || at402_drivers_hear(l, arrival)))
+	{
+		at402_net_forget(l->net, arrival->ticket);
+		return true;
+	}
 	if (arrival->kind == AT402_FRAME_TEXT && at402_senders_find(l, arrival) == NULL)
 	{
 		at402_senders_refuse(l, arrival);
@@ -53,18 +59,12 @@ take_frame(void *listener, const at402_arrival *arrival)
 static void
 connection_gone(void *listener, at402_ticket ticket, const char *imei)
 {
+	at402_commands_gone(listener, ticket);
 	at402_senders_gone(listener, ticket);
 	at402_presence_gone(listener, ticket);
 }
 
 /* ---- storing, when it is due ---- */
-
-/* Of two times to wait, where -1 is for ever. */
-static int64
-earliest(int64 a, int64 b)
-{
-	return a < 0 ? b : b < 0 ? a : Min(a, b);
-}
 
 /*
  * How long a frame waits for others to be stored with.  Where few came the last
@@ -96,7 +96,8 @@ queue_due(const At402Listener *l)
 static int64
 store_due(const At402Listener *l)
 {
-	return earliest(earliest(queue_due(l), at402_retry_due(l)), at402_presence_due(l));
+	return at402_earliest(at402_earliest(queue_due(l), at402_retry_due(l)),
+						  at402_presence_due(l));
 }
 
 /* Stores what is due, and answers what is committed. */
@@ -180,6 +181,8 @@ start(At402Listener *l, int number)
 	at402_retry_init(l);
 	at402_senders_init(l);
 	at402_presence_init(l);
+	at402_commands_init(l);
+	at402_drivers_init(l);
 	at402_refusals_init(l);
 	l->net = at402_net_create(&callbacks, &l->stat->net, slots, count_descriptors());
 	if (l->net == NULL)
@@ -193,9 +196,11 @@ wait_ms(const At402Listener *l)
 {
 	int64		ms = at402_net_timeout(l->net);
 
-	ms = earliest(ms, store_due(l));
-	ms = earliest(ms, at402_port_due(l));
-	return (long) earliest(ms, at402_refusals_due(l));
+	ms = at402_earliest(ms, store_due(l));
+	ms = at402_earliest(ms, at402_port_due(l));
+	ms = at402_earliest(ms, at402_commands_due(l));
+	ms = at402_earliest(ms, at402_drivers_due(l));
+	return (long) at402_earliest(ms, at402_refusals_due(l));
 }
 
 /* Interrupts, and the settings where they were read again. */
@@ -232,6 +237,8 @@ at402_listener_main(Datum number)
 		take_interrupts(l);
 		more = at402_net_turn(l->net);
 		store_what_is_due(l);
+		at402_commands_turn(l);
+		at402_drivers_turn(l);
 		at402_refusals_log(l);
 	}
 }

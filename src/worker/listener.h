@@ -2,8 +2,10 @@
  * listener.h - the parts of the background worker that listens
  *
  *     listener.c   the loop: wait, interrupts, net, store what is due
+ *     driver.c     devices that ask whether somebody may drive
  *     retry.c      what fails or hangs: whose fault it is, and again later
  *     commit.c     a transaction, and the answers to it
+ *     command.c    commands to devices, and their answers
  *     queue.c      frames that wait
  *     senders.c    whose a text line is
  *     presence.c   which trackers are connected
@@ -25,6 +27,8 @@
 #define AT402_LOOK_AGAIN_MS 1000	/* for extension, tables, a free port */
 #define AT402_REFUSALS 8		/* kinds that are logged */
 
+typedef struct At402Commands At402Commands;
+typedef struct At402Drivers At402Drivers;
 typedef struct At402Senders At402Senders;
 typedef struct At402Presences At402Presences;
 
@@ -64,6 +68,8 @@ typedef struct At402Listener
 	bool		quarantine_seen;	/* the log has said so, last needed at ... */
 	instr_time	quarantined;
 
+	At402Commands *commands;
+	At402Drivers *drivers;
 	At402Senders *senders;
 
 	At402Presences *presence;
@@ -95,16 +101,25 @@ at402_elapsed_ms(instr_time since)
 	return (int64) INSTR_TIME_GET_MILLISEC(now);
 }
 
+/* Of two times to wait, where -1 is for ever. */
+static inline int64
+at402_earliest(int64 a, int64 b)
+{
+	return a < 0 ? b : b < 0 ? a : Min(a, b);
+}
+
 /* A frame that waits to be stored. */
 typedef struct At402Arrival
 {
 	dlist_node	node;
 	At402Input	input;
 	char		sender[AT402_SENDER_TEXT];	/* IMEI as sent; "" */
+	uint16		peer_port;
 	instr_time	arrived;
 	int			reports;		/* that it claims to hold */
 	At402Item  *item;			/* of the attempt that is under way */
 	At402Disposition disposition;	/* of the one that was committed */
+	int			device_id;
 	const char *reason;
 } At402Arrival;
 
@@ -188,5 +203,32 @@ extern int64 at402_port_due(const At402Listener *l);
 extern void at402_refusals_init(At402Listener *l);
 extern void at402_refusals_log(At402Listener *l);
 extern int64 at402_refusals_due(const At402Listener *l);
+
+extern void at402_commands_init(At402Listener *l);
+
+/*
+ * A packet or login is committed and about to be answered: where it came from is
+ * where commands to its device go.
+ */
+extern void at402_commands_note(At402Listener *l, const At402Arrival *a);
+
+/* Is this text line the answer to a command?  Then nobody else needs it.  Does
+ * not raise. */
+extern bool at402_commands_hear(At402Listener *l, const at402_arrival *from);
+
+/* A connection has ended. */
+extern void at402_commands_gone(At402Listener *l, at402_ticket ticket);
+
+/* Sends what is due, after the answers to reports; and when the next turn is
+ * due, in ms; -1: not by itself. */
+extern void at402_commands_turn(At402Listener *l);
+extern int64 at402_commands_due(const At402Listener *l);
+
+extern void at402_drivers_init(At402Listener *l);
+
+/* Does this text line ask about a driver?  Does not raise. */
+extern bool at402_drivers_hear(At402Listener *l, const at402_arrival *from);
+extern void at402_drivers_turn(At402Listener *l);
+extern int64 at402_drivers_due(const At402Listener *l);
 
 #endif							/* AT402_LISTENER_H */

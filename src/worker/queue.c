@@ -80,6 +80,7 @@ at402_arrival_make(At402Listener *l, const at402_arrival *from)
 	a->input.received_at = GetCurrentTimestamp();
 	a->input.transport = from->udp ? "udp" : "tcp";
 	a->input.ticket = from->ticket;
+	a->peer_port = from->peer_port;
 	a->reports = claimed_reports(from);
 	INSTR_TIME_SET_CURRENT(a->arrived);
 	set_sender(l, a, from);

@@ -9,6 +9,7 @@
 #include "postgres.h"
 
 #include "catalog/pg_authid.h"
+#include "common/hashfn.h"
 #include "funcapi.h"
 #include "miscadmin.h"
 #include "storage/ipc.h"
@@ -28,8 +29,17 @@ PG_FUNCTION_INFO_V1(at402_stat_listener_rows);
 PG_FUNCTION_INFO_V1(at402_stat_connection_rows);
 PG_FUNCTION_INFO_V1(at402_stat_reset);
 
-/* At402ListenerStat of all listeners, then the slots of all. */
+#define ROUTES 65536			/* devices that do not get into each other's way, about */
+
+/* At402ListenerStat of all listeners, then the slots of all, then routes. */
 static At402ListenerStat *stats;
+
+/*
+ * Which of several listeners had a packet of a device last: a word a device, at
+ * the place that its hash names: the hash, and the number of the listener.
+ * Where two devices share a place, the one that was not heard last has none.
+ */
+static _Atomic uint64_t *routes;
 
 static shmem_request_hook_type prev_shmem_request_hook;
 static shmem_startup_hook_type prev_shmem_startup_hook;
@@ -41,11 +51,17 @@ slots_offset(void)
 }
 
 static Size
+routes_offset(void)
+{
+	return MAXALIGN(add_size(slots_offset(),
+							 mul_size(mul_size(at402_workers, at402_max_connections),
+									  sizeof(at402_net_slot))));
+}
+
+static Size
 shmem_size(void)
 {
-	return add_size(slots_offset(),
-					mul_size(mul_size(at402_workers, at402_max_connections),
-							 sizeof(at402_net_slot)));
+	return add_size(routes_offset(), at402_workers > 1 ? ROUTES * sizeof(*routes) : 0);
 }
 
 static void
@@ -67,6 +83,7 @@ startup_shmem(void)
 	stats = ShmemInitStruct("at402", shmem_size(), &found);
 	if (!found)
 		memset(stats, 0, shmem_size());
+	routes = (_Atomic uint64_t *) ((char *) stats + routes_offset());
 	LWLockRelease(AddinShmemInitLock);
 }
 
@@ -96,6 +113,28 @@ at402_stat_slots(int listener)
 {
 	return (at402_net_slot *) ((char *) stats + slots_offset()) +
 		(Size) (listener - 1) * at402_max_connections;
+}
+
+void
+at402_stat_note_route(int listener, const char *imei)
+{
+	uint64_t	hash = hash_bytes((const unsigned char *) imei, (int) strlen(imei));
+
+	if (at402_workers > 1)
+		atomic_store_explicit(&routes[hash % ROUTES], hash << 32 | (uint64_t) listener,
+							  memory_order_relaxed);
+}
+
+bool
+at402_stat_has_route(int listener, const char *imei)
+{
+	uint64_t	hash = hash_bytes((const unsigned char *) imei, (int) strlen(imei));
+	uint64_t	route;
+
+	if (at402_workers == 1)
+		return true;
+	route = atomic_load_explicit(&routes[hash % ROUTES], memory_order_relaxed);
+	return route >> 32 != hash || (uint32_t) route == (uint32_t) listener;
 }
 
 /* ---- texts: written between two changes of a number ---- */

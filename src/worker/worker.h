@@ -24,6 +24,9 @@
 	X(ignored)					/* frames of unknown devices, by setting */                        \
 	X(over_limit)				/* frames of unknown devices past at402.register_limit */          \
 	X(not_quarantined)			/* frames: the quarantine is full or fails */                      \
+	X(commands)					/* sent */                                                         \
+	X(driver_checks)                                                                               \
+	X(driver_failures)			/* checks that could not be answered, or were of others */         \
 	X(batches)                                                                                     \
 	X(failed_batches)
 
@@ -70,6 +73,13 @@ extern void at402_stat_request(void);
 extern bool at402_stat_exists(void);	/* is the library preloaded? */
 extern At402ListenerStat *at402_stat_of(int listener);	/* 1, 2, ... */
 extern at402_net_slot *at402_stat_slots(int listener);
+
+/*
+ * A good packet of this device came to that listener, the last of all; and: is
+ * this the one?  Of two connections of a device the newer counts, whoever has it.
+ */
+extern void at402_stat_note_route(int listener, const char *imei);
+extern bool at402_stat_has_route(int listener, const char *imei);
 extern void at402_stat_set_address(At402ListenerStat *stat, const char *address);
 extern void at402_stat_set_error(At402ListenerStat *stat, const char *message);
 
