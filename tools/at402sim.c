@@ -52,6 +52,13 @@ static const char help[] =
 	"  --center LAT,LON      degrees; homes are within 5 km of it (52.2053,0.1218)\n"
 	"  --seed N              another seed, other journeys (1)\n"
 	"\n"
+	"Story (instead of a fleet at random):\n"
+	"  --story               a firm of 12 vehicles in a town, from --start (midnight UTC of\n"
+	"                        yesterday), which must be a midnight\n"
+	"  --since TIME          sends only reports of this time and later, Unix seconds\n"
+	"  --until TIME          and only those up to this one (now)\n"
+	"  --sql                 prints its devices, drivers and places as SQL, and ends\n"
+	"\n"
 	"Conversation:\n"
 	"  --answer-timeout S    seconds until a packet is sent again over a new connection (10)\n"
 	"  --bundle N            reports in one packet, at most, 1 to 8 (8)\n"
@@ -239,6 +246,7 @@ static const char *host = "127.0.0.1";
 static unsigned port = 8888;
 static hand tcp_hand;
 static hand udp_hand;
+static bool sql;
 
 static const struct
 {
@@ -255,6 +263,10 @@ static const struct
 	{"rate", REAL, &options.rate, 0, 1000000},
 	{"step", WHOLE, &options.step_s, 1, 86400},
 	{"start", WHOLE, &options.start, AT402_EPOCH_UNIX, UINT_MAX},
+	{"story", FLAG, &options.story, 0, 0},
+	{"since", WHOLE, &options.since, 0, UINT_MAX},
+	{"until", WHOLE, &options.until, AT402_EPOCH_UNIX, UINT_MAX},
+	{"sql", FLAG, &sql, 0, 0},
 	{"udp", WHOLE, &options.udp, 0, 1000000},
 	{"mode4", WHOLE, &options.mode4, 0, 1000000},
 	{"y", WHOLE, &options.y, 0, 1000000},
@@ -332,11 +344,33 @@ take_option(unsigned row, const char *text)
 	}
 }
 
+static void
+complete_story(void)
+{
+	unsigned	now = (unsigned) time(NULL);
+
+	options.trackers = SIM_STORY_VEHICLES;
+	options.reports = 0;
+	options.rate = 0;
+	if (options.start == 0)
+		options.start = now - now % 86400 - 86400;
+	if (options.until == 0)
+		options.until = now;
+	if (options.start % 86400 == 0)
+		return;
+	fprintf(stderr, "at402sim: with --story, --start %u has to be a midnight\n", options.start);
+	exit(2);
+}
+
 /* What was not given follows from the rest. */
 static void
 complete_options(void)
 {
-	unsigned	quarter = options.trackers / 4;
+	unsigned	quarter;
+
+	if (options.story)
+		complete_story();
+	quarter = options.trackers / 4;
 
 	if (options.udp == UINT_MAX)
 		options.udp = quarter;
@@ -405,6 +439,11 @@ main(int argc, char **argv)
 		return 2;
 	}
 	complete_options();
+	if (sql)
+	{
+		sim_story_print_sql(&options);
+		return 0;
+	}
 
 	addresses = resolve();
 	options.addresses = addresses;

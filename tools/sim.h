@@ -1,6 +1,8 @@
 /*
  * sim.h - the parts of the simulated fleet
  *
+ *     sim_town.c      roads and places
+ *     sim_story.c     a firm's vehicles there, and what happens to them
  *     sim_vehicle.c   a vehicle that drives: what a tracker's sensors see
  *     sim_wire.c      the bytes that a tracker makes of it
  *     sim_fleet.c     many trackers that send them, as real ones do
@@ -13,6 +15,47 @@
 
 #include "core/at402.h"
 
+/* ---- a town ---- */
+
+#define SIM_LEGS_MAX 60			/* of one way */
+
+/* From the market place. */
+typedef struct sim_point
+{
+	double		north_m;
+	double		east_m;
+} sim_point;
+
+typedef enum sim_place_number
+{
+	SIM_DEPOT, SIM_COLD_STORE, SIM_MARKET, SIM_HOSPITAL, SIM_SCHOOL, SIM_THEATRE, SIM_BREWERY,
+	SIM_DAIRY, SIM_STADIUM, SIM_SAWMILL, SIM_TRUCK_STOP, SIM_FILLING_STATION, SIM_QUARRY,
+	SIM_AIRFIELD, SIM_MILL, SIM_FARM,
+	SIM_PLACES
+} sim_place_number;
+
+typedef struct sim_place
+{
+	const char *name;
+	const char *kind;			/* depot, customer, rest or fuel */
+	unsigned	junction;		/* that it lies at */
+	double		radius_m;
+} sim_place;
+
+extern const sim_place sim_places[SIM_PLACES];
+
+/* A piece of road, straight on. */
+typedef struct sim_leg
+{
+	sim_point	to;
+	double		limit_kmh;
+} sim_leg;
+
+extern sim_point sim_place_at(unsigned place);
+
+/* The fastest way from one place to another; returns how many legs it has. */
+extern unsigned sim_route(unsigned from, unsigned to, sim_leg legs[SIM_LEGS_MAX]);
+
 /* ---- a vehicle ---- */
 
 /* Reason flags that vehicles give. */
@@ -20,6 +63,7 @@ enum
 {
 	SIM_TIME_INTERVAL = 1 << 0,
 	SIM_GEOFENCE = 1 << 3,
+	SIM_PANIC = 1 << 4,
 	SIM_EXTERNAL_IO = 1 << 5,
 	SIM_JOURNEY_START = 1 << 6,
 	SIM_JOURNEY_STOP = 1 << 7,
@@ -32,7 +76,8 @@ enum
 	SIM_ACCELERATION = 1 << 19,
 	SIM_CORNERING = 1 << 20,
 	SIM_DECELERATION = 1 << 21,
-	SIM_GNSS_REACQUIRED = 1 << 22
+	SIM_GNSS_REACQUIRED = 1 << 22,
+	SIM_LOW_EXTERNAL_VOLTAGE = 1 << 28
 };
 
 typedef enum sim_can
@@ -69,12 +114,26 @@ typedef struct sim_vehicle
 	double		home_latitude_deg;
 	double		home_longitude_deg;
 	unsigned short random[3];	/* state of erand48() */
+	uint64_t	driver;			/* number of the driver's iButton; 0: none */
+
+	/* its part in the story */
+	bool		in_story;
+	int64_t		story_begin;	/* a midnight, Unix seconds */
+	unsigned	place;			/* where it stands, or where it goes */
+	int64_t		leave_at;
+	unsigned	calls_left;		/* at customers before it comes home */
+	sim_leg		legs[SIM_LEGS_MAX];
+	unsigned	leg_count;
+	unsigned	leg;			/* that it drives on, from 1; 0: none */
+	bool		arrived;
+	bool		called_help;
+	double		resting_v;		/* of its battery */
 
 	/* where it is and how it moves */
 	int64_t		time;			/* of this report, Unix seconds */
 	bool		ignition;
-	double		latitude_deg;
-	double		longitude_deg;
+	double		north_m;		/* of home */
+	double		east_m;
 	double		altitude_m;
 	double		speed_mps;
 	double		heading_deg;
@@ -97,6 +156,7 @@ typedef struct sim_vehicle
 	double		odometer_m;
 	double		engine_s;
 	double		fuel_l;
+	double		tank_percent;
 
 	/* since the last report */
 	uint32_t	reasons;
@@ -131,8 +191,38 @@ extern void sim_vehicle_init(sim_vehicle *vehicle, unsigned number, unsigned see
 /* Drives on to the next report; step_s: seconds between reports. */
 extern void sim_vehicle_step(sim_vehicle *vehicle, unsigned step_s);
 
+/* Where a place so far from a centre (degrees) is. */
+extern void sim_locate(sim_point place, double latitude_deg, double longitude_deg, sim_fix *fix);
+
 /* A random number, low <= n < high. */
 extern double sim_between(unsigned short random[3], double low, double high);
+
+/* ---- the story ---- */
+
+#define SIM_STORY_VEHICLES 12
+
+/* A vehicle that was just made becomes that of its number in the story; degrees:
+ * where the town is. */
+extern void sim_story_begin(sim_vehicle *vehicle, double latitude_deg, double longitude_deg);
+
+/* It sets out to its next place; it has arrived there. */
+extern void sim_story_leave(sim_vehicle *vehicle);
+extern void sim_story_arrive(sim_vehicle *vehicle);
+
+/* Seconds until its next report. */
+extern unsigned sim_story_step_s(const sim_vehicle *vehicle);
+
+/* What happens to it meanwhile, other than driving. */
+extern void sim_story_live(sim_vehicle *vehicle, unsigned step_s);
+
+/* Is its door open for unloading? */
+extern bool sim_story_unloads(const sim_vehicle *vehicle);
+
+/* How far its driver goes beyond the speed limit, at most, as a factor. */
+extern double sim_story_haste(const sim_vehicle *vehicle);
+
+/* Has it no network?  Then it reports later. */
+extern bool sim_story_is_silent(const sim_vehicle *vehicle);
 
 /* ---- bytes ---- */
 
@@ -186,6 +276,9 @@ typedef struct sim_options
 	double		rate;			/* reports a second and tracker; 0: as answered */
 	unsigned	step_s;			/* between reports, by the trackers' clocks */
 	unsigned	start;			/* of the first report, Unix seconds */
+	bool		story;			/* sim_story.c, from start ... */
+	unsigned	since;			/* of which reports from here ... */
+	unsigned	until;			/* ... to here are sent */
 	unsigned	udp;			/* so many trackers use $MODE,5 ... */
 	unsigned	mode4;			/* ... and so many $MODE,4, the others $MODE,6 */
 	unsigned	y;				/* so many, spread over the modes, send Y */
@@ -200,6 +293,12 @@ typedef struct sim_options
 	const char *journal;		/* file; NULL: none */
 	bool		quiet;
 } sim_options;
+
+/* Number n of those that begin with this one: 14 digits and their check digit. */
+extern void sim_imei(char imei[AT402_IMEI_DIGITS + 1], uint64_t first, unsigned n);
+
+/* The story's devices, drivers and places, as SQL on standard output. */
+extern void sim_story_print_sql(const sim_options *options);
 
 /* Runs it to the end; returns the program's exit status: 0, 1 where something
  * stayed unanswered, 2 where the fleet could not run. */

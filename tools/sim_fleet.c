@@ -12,7 +12,9 @@
  *        +----------+-------------+-----------+----------+   lost, or no answer in time
  *
  * Reports wait "in flash" as a number only: vehicles don't depend on the
- * server, so a report can be made when its turn to be sent has come.
+ * server, so a report can be made when its turn to be sent has come.  For the
+ * same reason those of a vehicle without network need no memory: the vehicle
+ * as it was lives through that time once more.
  *
  * One thread and edge-triggered epoll.  A tracker has one timer; all stand in
  * one array that is looked through once a turn, which takes microseconds even
@@ -39,6 +41,7 @@
 #define BACKOFF_MAX_S 2.0
 #define EVENTS 512				/* looked at in one turn */
 #define SPARE_FILES 16			/* descriptors besides one a tracker */
+#define LATE_S 600				/* after a time without network the new reports go first */
 
 /* Latencies are counted in classes that grow by 2 %, from 1 microsecond. */
 #define LATENCY_CLASSES 1100	/* up to 2,800 s */
@@ -60,6 +63,9 @@ typedef struct tracker
 	char		imei[AT402_IMEI_DIGITS + 1];
 	char		letter;
 	int			mode;			/* as in $MODE: 4, 5 or 6 */
+	sim_vehicle late;			/* as it was when it lost the network ... */
+	bool		has_late;
+	int64_t		late_until;		/* ... and when it came back */
 	unsigned	made;			/* reports */
 	bool		behind;			/* the packet's reports waited in flash */
 	unsigned	sent;			/* times the packet was */
@@ -133,7 +139,60 @@ report_due(const tracker *t, unsigned n)
 static bool
 has_more(const tracker *t)
 {
-	return !fleet.stopping && (fleet.options->reports == 0 || t->made < fleet.options->reports);
+	const sim_options *o = fleet.options;
+
+	if (o->story)
+		return !fleet.stopping && (t->has_late ||
+								   t->vehicle.time + sim_story_step_s(&t->vehicle) <= o->until);
+	return !fleet.stopping && (o->reports == 0 || t->made < o->reports);
+}
+
+static void
+live_on(sim_vehicle *v)
+{
+	sim_vehicle_step(v, sim_story_step_s(v));
+}
+
+/* In the story: what goes out next, which is not in the order of time. */
+static const sim_vehicle *
+next_in_story(tracker *t)
+{
+	sim_vehicle *v = &t->vehicle;
+	bool		over = v->time + sim_story_step_s(v) > fleet.options->until;
+
+	if (t->has_late && (over || v->time > t->late_until + LATE_S))
+	{
+		live_on(&t->late);
+		t->has_late = t->late.time + sim_story_step_s(&t->late) < t->late_until;
+		t->behind = true;
+		return &t->late;
+	}
+	if (!t->has_late)
+		t->late = *v;
+	live_on(v);
+	while (sim_story_is_silent(v) && !over)
+	{
+		t->has_late = true;
+		live_on(v);
+		t->late_until = v->time;
+		over = v->time + sim_story_step_s(v) > fleet.options->until;
+	}
+	return v;
+}
+
+/* The next report, as the vehicle that makes it. */
+static const sim_vehicle *
+next_report(tracker *t)
+{
+	const sim_vehicle *v = &t->vehicle;
+
+	if (fleet.options->story)
+		do
+			v = next_in_story(t);
+		while (v->time < fleet.options->since && has_more(t));
+	else
+		sim_vehicle_step(&t->vehicle, fleet.options->step_s);
+	return v;
 }
 
 /* Reports made by now and not yet put into a packet. */
@@ -166,11 +225,8 @@ make_packet(tracker *t, double now)
 		count += (unsigned) sim_between(fleet.random, 0,
 										waiting < options->bundle ? waiting : options->bundle);
 	sim_packet_begin(&t->packet, t->letter, t->mode == 6 ? NULL : t->imei);
-	while (t->packet.count < count && sim_packet_has_room(&t->packet))
-	{
-		sim_vehicle_step(&t->vehicle, options->step_s);
-		sim_packet_add(&t->packet, &t->vehicle);
-	}
+	while (t->packet.count < count && has_more(t) && sim_packet_has_room(&t->packet))
+		sim_packet_add(&t->packet, next_report(t));
 	t->made += t->packet.count;
 	fleet.made += t->packet.count;
 	t->sent = 0;
@@ -439,32 +495,41 @@ stop(double now)
 			proceed(&fleet.trackers[i], now);
 }
 
+void
+sim_imei(char imei[AT402_IMEI_DIGITS + 1], uint64_t first, unsigned n)
+{
+	unsigned	sum = 0;
+
+	/* the check digit makes the sum of all digits, every second one doubled and its own digits
+	 * added, a multiple of ten */
+	snprintf(imei, AT402_IMEI_DIGITS + 1, "%014llu",
+			 (unsigned long long) (first / 10 + n) % 100000000000000);
+	for (int i = 0; i < 14; i++)
+	{
+		unsigned	digit = (unsigned) (imei[i] - '0') * (i % 2 ? 2 : 1);
+
+		sum += digit / 10 + digit % 10;
+	}
+	imei[14] = (char) ('0' + (10 - sum % 10) % 10);
+	imei[15] = '\0';
+}
+
 static void
 init_tracker(tracker *t, unsigned number)
 {
 	const sim_options *options = fleet.options;
 	uint64_t	n = number;
-	unsigned	sum = 0;
 
 	sim_vehicle_init(&t->vehicle, number, options->seed, options->latitude_deg,
 					 options->longitude_deg, options->start);
+	if (options->story)
+		sim_story_begin(&t->vehicle, options->latitude_deg, options->longitude_deg);
 	t->mode = number < options->udp ? 5 : number < options->udp + options->mode4 ? 4 : 6;
 	/* evenly spread, so that each mode has its share */
 	t->letter = (n + 1) * options->y / options->trackers > n * options->y / options->trackers ?
 		'Y' : 'X';
 	t->socket = -1;
-
-	/* 14 digits and their check digit: the one that makes the sum of all digits, every second
-	 * one doubled and its own digits added, a multiple of ten */
-	snprintf(t->imei, sizeof(t->imei), "%014llu",
-			 (unsigned long long) (options->first_imei / 10 + number) % 100000000000000);
-	for (int i = 0; i < 14; i++)
-	{
-		unsigned	digit = (unsigned) (t->imei[i] - '0') * (i % 2 ? 2 : 1);
-
-		sum += digit / 10 + digit % 10;
-	}
-	t->imei[14] = (char) ('0' + (10 - sum % 10) % 10);
+	sim_imei(t->imei, options->first_imei, number);
 	t->login_length = sim_login(t->login, t->letter, t->imei, number);
 }
 

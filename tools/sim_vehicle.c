@@ -17,6 +17,8 @@
 #include "sim.h"
 
 #define METRES_PER_DEGREE 111320.0
+#define TRUCK_TANK_L 400.0
+#define TANK_L 60.0
 #define RANGE_M 15000.0			/* farther from home it turns back */
 #define FENCE_M 500.0			/* radius of the geofence around home */
 #define SHARP_DEG 45.0			/* a turn that has to be taken slowly */
@@ -75,30 +77,60 @@ half_turn(double degrees)
 }
 
 static double
-north_of_home_m(const sim_vehicle *v)
-{
-	return (v->latitude_deg - v->home_latitude_deg) * METRES_PER_DEGREE;
-}
-
-static double
-east_of_home_m(const sim_vehicle *v)
-{
-	return (v->longitude_deg - v->home_longitude_deg) * METRES_PER_DEGREE *
-		cos(radians(v->home_latitude_deg));
-}
-
-static double
 away_m(const sim_vehicle *v)
 {
-	return hypot(north_of_home_m(v), east_of_home_m(v));
+	return hypot(v->north_m, v->east_m);
 }
 
 static void
 move(sim_vehicle *v, double metres, double heading_deg)
 {
-	v->latitude_deg += metres * cos(radians(heading_deg)) / METRES_PER_DEGREE;
-	v->longitude_deg += metres * sin(radians(heading_deg)) /
-		(METRES_PER_DEGREE * cos(radians(v->home_latitude_deg)));
+	v->north_m += metres * cos(radians(heading_deg));
+	v->east_m += metres * sin(radians(heading_deg));
+}
+
+void
+sim_locate(sim_point place, double latitude_deg, double longitude_deg, sim_fix *fix)
+{
+	fix->latitude_deg = latitude_deg + place.north_m / METRES_PER_DEGREE;
+	fix->longitude_deg = longitude_deg +
+		place.east_m / (METRES_PER_DEGREE * cos(radians(latitude_deg)));
+}
+
+static double
+bearing_deg(sim_point from, sim_point to)
+{
+	return degrees(atan2(to.east_m - from.east_m, to.north_m - from.north_m));
+}
+
+/* In the story roads lead somewhere. */
+static void
+next_leg_of_way(sim_vehicle *v)
+{
+	sim_point	here = {v->north_m, v->east_m};
+	const sim_leg *leg = &v->legs[v->leg++];
+
+	v->limit_mps = leg->limit_kmh / 3.6;
+	v->cruise_mps = v->limit_mps * between(v, 0.85, sim_story_haste(v));
+	v->turn_deg = 0;
+	v->halt_s = 0;
+	if (v->leg == v->leg_count)
+		v->halt_s = INFINITY;
+	else
+		v->turn_deg = half_turn(bearing_deg(leg->to, leg[1].to) - bearing_deg(here, leg->to));
+	if (v->leg < v->leg_count && fabs(v->turn_deg) > SHARP_DEG && chance(v, 0.3))
+		v->halt_s = between(v, 5, 70);
+}
+
+/* Whatever the driver did so far, from here it is straight to the leg's end. */
+static void
+aim(sim_vehicle *v)
+{
+	sim_point	here = {v->north_m, v->east_m};
+	sim_point	end = v->legs[v->leg - 1].to;
+
+	v->course_deg = bearing_deg(here, end);
+	v->leg_m = hypot(end.north_m - here.north_m, end.east_m - here.east_m);
 }
 
 /* A new piece of road, and what is to happen at its end. */
@@ -107,12 +139,17 @@ next_leg(sim_vehicle *v)
 {
 	static const double limits_kmh[] = {48, 64, 96, 112};
 
+	if (v->in_story)
+	{
+		next_leg_of_way(v);
+		return;
+	}
 	v->limit_mps = limits_kmh[(int) between(v, 0, 4)] / 3.6;
 	v->cruise_mps = v->limit_mps * between(v, 0.85, 1.12);
 	v->leg_m = between(v, 150, 80 * v->limit_mps);
 	if (away_m(v) > RANGE_M)
 	{
-		double		home_deg = degrees(atan2(-east_of_home_m(v), -north_of_home_m(v)));
+		double		home_deg = degrees(atan2(-v->east_m, -v->north_m));
 
 		v->turn_deg = clamp(half_turn(home_deg - v->course_deg), -110, 110);
 	}
@@ -136,19 +173,26 @@ drive(sim_vehicle *v, double seconds, bool pull_in)
 {
 	double		style = v->cruise_mps / v->limit_mps;	/* who speeds brakes hard */
 	double		pass_mps = v->halt_s > 0 ? 0 : fabs(v->turn_deg) > SHARP_DEG ? 6 : 25;
-	double		target_mps = fmin(v->cruise_mps,
-								  sqrt(pass_mps * pass_mps + 2 * BRAKING_MSS * v->leg_m));
+	double		target_mps;
 	double		before_mps = v->speed_mps;
+	double		ahead_m;
 	double		turn_rate_degps;
 	double		turned_deg = 0;
 
+	if (v->in_story)
+		aim(v);
+	target_mps = fmin(v->cruise_mps, sqrt(pass_mps * pass_mps + 2 * BRAKING_MSS * v->leg_m));
 	v->speed_mps += clamp((pull_in ? 0 : target_mps) - v->speed_mps,
 						  -HARD_BRAKING_MSS * style * seconds,
 						  HARD_ACCELERATION_MSS * style * seconds);
-	if (!pull_in && v->leg_m <= v->speed_mps * seconds + 1)
+	ahead_m = v->speed_mps * seconds * (v->in_story && v->halt_s > 0 ? 0.5 : 1) + 1;
+	if (!pull_in && v->leg_m <= ahead_m)
 	{
 		if (v->halt_s > 0)
 		{
+			v->arrived = v->in_story && v->leg == v->leg_count;
+			if (v->in_story)	/* there is no stopping distance left to come nearer by */
+				v->speed_mps = 0;
 			v->leg_m = 0;
 			v->halt_s -= v->speed_mps == 0 ? seconds : 0;
 		}
@@ -188,7 +232,7 @@ drive(sim_vehicle *v, double seconds, bool pull_in)
 static void
 travel(sim_vehicle *v, unsigned step_s)
 {
-	bool		pull_in = v->phase_left == 1 || v->phase_left * step_s <= 12;
+	bool		pull_in = !v->in_story && (v->phase_left == 1 || v->phase_left * step_s <= 12);
 	double		before_m = v->odometer_m;
 	double		fuel_l;
 
@@ -200,17 +244,41 @@ travel(sim_vehicle *v, unsigned step_s)
 		0.0002 * step_s + 0.00006 * (v->odometer_m - before_m);
 	v->fuel_l += fuel_l;
 	v->journey_fuel_l += fuel_l;
+	v->tank_percent -= 100 * fuel_l / (v->can == SIM_FMS ? TRUCK_TANK_L : TANK_L);
 	v->journey_max_mps = fmax(v->journey_max_mps, v->max_mps);
 	v->engine_c += (88 - v->engine_c) * (1 - exp(-(double) step_s / 240));
 
-	if (--v->phase_left == 0)
+	if (v->in_story ? v->arrived : --v->phase_left == 0)
 	{
 		v->ignition = false;
 		v->speed_mps = 0;
 		v->max_mps = v->journey_max_mps;	/* so do the real ones at the end */
 		v->reasons |= SIM_JOURNEY_STOP;
 		v->phase_left = 2 + (unsigned) between(v, 0, 4);
+		if (v->in_story)
+			sim_story_arrive(v);
 	}
+}
+
+static void
+set_out(sim_vehicle *v)
+{
+	v->ignition = true;
+	v->reasons |= SIM_JOURNEY_START;
+	v->phase_left = 15 + (unsigned) between(v, 0, 60);
+	v->journeys++;
+	v->journey_m = v->journey_fuel_l = v->journey_max_mps = v->idle_s = 0;
+	v->reported_heading_deg = v->heading_deg;
+	v->arrived = false;
+	if (v->in_story)
+		sim_story_leave(v);
+	else
+	{
+		v->driver = v->can != SIM_NO_CAN ? 0x19000000 + v->number * 2 + v->journeys % 2 : 0;
+		if (v->tank_percent < 15)
+			v->tank_percent = 95;
+	}
+	next_leg(v);
 }
 
 /* From one report at rest to the next. */
@@ -218,16 +286,8 @@ static void
 park(sim_vehicle *v, unsigned step_s)
 {
 	v->engine_c += (15 - v->engine_c) * (1 - exp(-(double) step_s / 3600));
-	if (--v->phase_left == 0)
-	{
-		v->ignition = true;
-		v->reasons |= SIM_JOURNEY_START;
-		v->phase_left = 15 + (unsigned) between(v, 0, 60);
-		v->journeys++;
-		v->journey_m = v->journey_fuel_l = v->journey_max_mps = v->idle_s = 0;
-		v->reported_heading_deg = v->heading_deg;
-		next_leg(v);
-	}
+	if (v->in_story ? v->time >= v->leave_at : --v->phase_left == 0)
+		set_out(v);
 }
 
 /* Why there is something to say, besides journeys. */
@@ -280,8 +340,8 @@ take_fix(sim_vehicle *v)
 		v->reasons |= SIM_GEOFENCE;
 	v->at_home = at_home;
 	v->fix.time = v->time;
-	v->fix.latitude_deg = v->latitude_deg;
-	v->fix.longitude_deg = v->longitude_deg;
+	sim_locate((sim_point) {v->north_m, v->east_m}, v->home_latitude_deg, v->home_longitude_deg,
+			   &v->fix);
 	v->fix.altitude_m = v->altitude_m;
 	v->fix.speed_kmh = v->speed_mps * 3.6;
 	v->fix.heading_deg = v->heading_deg + (v->heading_deg < 0 ? 360 : 0);
@@ -303,9 +363,12 @@ sim_vehicle_step(sim_vehicle *v, unsigned step_s)
 		travel(v, step_s);
 	else
 		park(v, step_s);
+	if (v->in_story)
+		sim_story_live(v, first ? 0 : step_s);
 	/* the door stands open between the first and the last report at rest */
 	v->inputs = v->ignition ? IGNITION :
-		v->phase_left > 1 && !(v->reasons & (SIM_JOURNEY_STOP | SIM_REBOOT)) ? DOOR : 0;
+		(v->in_story ? sim_story_unloads(v) : v->phase_left > 1) &&
+		!(v->reasons & (SIM_JOURNEY_STOP | SIM_REBOOT)) ? DOOR : 0;
 	v->changes = first ? 0 : v->inputs ^ inputs;
 	give_reasons(v);
 	take_fix(v);
@@ -313,7 +376,10 @@ sim_vehicle_step(sim_vehicle *v, unsigned step_s)
 		v->reasons = SIM_TIME_INTERVAL;
 
 	v->noise = between(v, 0, 1);
-	v->external_v = system_v * (v->ignition ? 13.7 + 0.5 * v->noise : 12.2 + 0.5 * v->noise);
+	v->external_v = system_v * (v->ignition ? 13.7 + 0.5 * v->noise : v->resting_v);
+	if (v->in_story)
+		return;
+	v->resting_v = between(v, 12.2, 12.7);
 	v->battery_percent = clamp(v->battery_percent + (v->ignition ? 1 : -0.3), 40, 100);
 	v->load_c = clamp(v->load_c + between(v, -0.3, 0.3), -2, 9);
 }
@@ -336,11 +402,11 @@ sim_vehicle_init(sim_vehicle *v, unsigned number, unsigned seed,
 	v->cold = number % 5 == 0;
 	v->tagged = number % 5 == 2;
 
-	v->latitude_deg = v->home_latitude_deg = latitude_deg;
-	v->longitude_deg = v->home_longitude_deg = longitude_deg;
 	move(v, between(v, 0, 5000), between(v, 0, 360));
-	v->home_latitude_deg = v->latitude_deg;
-	v->home_longitude_deg = v->longitude_deg;
+	sim_locate((sim_point) {v->north_m, v->east_m}, latitude_deg, longitude_deg, &v->fix);
+	v->home_latitude_deg = v->fix.latitude_deg;
+	v->home_longitude_deg = v->fix.longitude_deg;
+	v->north_m = v->east_m = 0;
 	v->altitude_m = between(v, 20, 120);
 	v->heading_deg = v->course_deg = v->reported_heading_deg = between(v, -180, 180);
 	v->at_home = true;
@@ -351,6 +417,8 @@ sim_vehicle_init(sim_vehicle *v, unsigned number, unsigned seed,
 	v->odometer_m = between(v, 2e6, 4e8);
 	v->engine_s = v->odometer_m / 14;
 	v->fuel_l = v->odometer_m * (v->can == SIM_FMS ? 0.0003 : 0.00007);
+	v->tank_percent = between(v, 20, 95);
+	v->resting_v = 12.6;
 	v->battery_percent = between(v, 70, 100);
 	v->engine_c = between(v, 10, 40);
 	v->load_c = between(v, 2, 6);

@@ -133,7 +133,7 @@ put_engine(modules *m, const sim_vehicle *v)
 	put_scaled(p, v->engine_c + 40, 1, 1);
 	put(p, 0, 2);				/* status and events: bits unpublished */
 	put(p, 0, 2);
-	put_scaled(p, 90 - fmod(v->fuel_l, 80), 1, 1);
+	put_scaled(p, v->tank_percent, 1, 1);
 	if (fms)
 		put_scaled(p, v->fuel_l, m->y ? 0.001 : 0.5, 4);
 	else
@@ -280,13 +280,13 @@ put_modules(modules *m, const sim_vehicle *v)
 		begin_module(m, 7);
 		put(p, v->at_home ? 0x81 : 0x01, 1);	/* fence 1: entered, left */
 	}
-	if (start && v->can != SIM_NO_CAN)
+	if (start && v->driver != 0)
 	{
 		begin_module(m, 8);		/* an iButton: family, number, checksum */
 		put(p, 1, 1);
 		put(p, 0x01, 1);
-		put(p, 0x19000000 + v->number * 2 + v->journeys % 2, 6);
-		put(p, v->number & 0xFF, 1);
+		put(p, v->driver, 6);
+		put(p, v->driver & 0xFF, 1);
 	}
 	if (start && v->can == SIM_FMS)
 	{
