@@ -103,7 +103,7 @@ typedef struct at402_sockets
 	int			count;
 	int			port;
 	uint32_t	generation;		/* counts the moves */
-	bool		share_port;
+	at402_sharing sharing;
 	at402_socket list[AT402_MAX_SOCKETS];
 } at402_sockets;
 

@@ -152,15 +152,22 @@ extern void at402_net_destroy(at402_net *net);
 /* Takes effect at once, also for connections that are open. */
 extern void at402_net_set_limits(at402_net *net, const at402_net_limits *limits);
 
+/* Is the port also for others?  SO_REUSEPORT lets in any process of the same user. */
+typedef enum at402_sharing
+{
+	AT402_PORT_ALONE,
+	AT402_PORT_FIRST,			/* others may follow, but nobody must have it yet */
+	AT402_PORT_FOLLOWS			/* somebody has it, and may share it */
+} at402_sharing;
+
 /*
  * Listens on these addresses ("*" all, or a comma-separated list of names and
  * numeric addresses; at most 32) and this port (0: one the kernel chooses, the
  * same for TCP and UDP and all addresses).  Called again it moves: the new
  * sockets are opened first where the old do not stand in their way; open
  * connections stay; datagrams not answered yet get no answer.  An empty list,
- * or neither TCP nor UDP, ends listening.  share_port: SO_REUSEPORT, for
- * several workers on one port.  Names are looked up here, which may take as
- * long as the resolver does.
+ * or neither TCP nor UDP, ends listening.  Names are looked up here, which may
+ * take as long as the resolver does.
  *
  * False when nothing could be bound; then error (size bytes) says which
  * address and why, in words, and the former sockets go on listening where
@@ -168,7 +175,7 @@ extern void at402_net_set_limits(at402_net *net, const at402_net_limits *limits)
  * error holds the first refusal; else error is "".
  */
 extern bool at402_net_listen(at402_net *net, const char *addresses, int port,
-							 bool tcp, bool udp, bool share_port,
+							 bool tcp, bool udp, at402_sharing sharing,
 							 char *error, size_t size);
 
 /*

@@ -81,10 +81,10 @@ add_sockets(at402_net *net, at402_sockets *sockets, const at402_address_list *ad
 
 bool
 at402_net_listen(at402_net *net, const char *addresses, int port, bool tcp, bool udp,
-				 bool share_port, char *error, size_t size)
+				 at402_sharing sharing, char *error, size_t size)
 {
 	at402_sockets former = net->sockets;
-	at402_sockets opened = {.generation = former.generation + 1, .share_port = share_port};
+	at402_sockets opened = {.generation = former.generation + 1, .sharing = sharing};
 	at402_address_list list = {0};
 	at402_refusal 	first = {""};
 	at402_refusal 	resolving;
@@ -111,7 +111,8 @@ at402_net_listen(at402_net *net, const char *addresses, int port, bool tcp, bool
 	if (refused)
 	{
 		opened.port = former.port;
-		opened.share_port = former.share_port;
+		opened.sharing = former.sharing == AT402_PORT_ALONE ? AT402_PORT_ALONE
+			: AT402_PORT_FOLLOWS;
 		for (int i = 0; i < former.count; i++)
 			at402_socket_add(net, &opened, &former.list[i].address, former.list[i].udp);
 	}

@@ -54,20 +54,35 @@ open_socket(const at402_address *address, bool udp, bool share_port)
 	return -1;
 }
 
+/* -1 with errno. */
+static int
+open_on_port(at402_address *address, bool udp, at402_sharing sharing)
+{
+	socklen_t	size = sizeof(*address);
+	int			fd = open_socket(address, udp, sharing == AT402_PORT_FOLLOWS);
+
+	/* where the kernel chose the port */
+	if (fd >= 0)
+		getsockname(fd, &address->any, &size);
+	if (fd < 0 || sharing != AT402_PORT_FIRST)
+		return fd;
+	/* nobody else has it, which only one that does not share can find out */
+	close(fd);
+	return open_socket(address, udp, true);
+}
+
 bool
 at402_socket_add(at402_net *net, at402_sockets *sockets, const at402_address *address, bool udp)
 {
 	at402_socket *socket = &sockets->list[sockets->count];
-	socklen_t	size = sizeof(socket->address);
 	int			failure;
 
 	*socket = (at402_socket) {.udp = udp, .address = *address};
 	at402_address_set_port(&socket->address, sockets->port);
-	socket->fd = open_socket(&socket->address, udp, sockets->share_port);
+	socket->fd = open_on_port(&socket->address, udp, sockets->sharing);
 	if (socket->fd < 0)
 		return false;
-	if (getsockname(socket->fd, &socket->address.any, &size) != 0 ||
-		!at402_poller_add(net->poller, socket->fd, AT402_POLL_READ,
+	if (!at402_poller_add(net->poller, socket->fd, AT402_POLL_READ,
 						  name_of(sockets, sockets->count)))
 	{
 		failure = errno;

@@ -76,6 +76,7 @@ typedef struct At402Listener
 
 	/* port.c */
 	bool		listening;
+	bool		follows;		/* waits for the first listener to open it */
 	bool		forgotten;		/* trackers connected to the listener before this one */
 	char		missing[AT402_TEXT_SIZE];	/* what the log has said is missing */
 	char		refused[AT402_TEXT_SIZE];	/* what the log has said of the port */

@@ -14,6 +14,7 @@
 #include "pg/settings.h"
 #include "worker/listener.h"
 
+#define FOLLOW_MS 50			/* until the port of the first listener is looked for again */
 #define SURE_REJECTED 10		/* reports in a row, and none was stored */
 
 void
@@ -75,15 +76,47 @@ at402_port_state(const At402Listener *l)
 	return l->rejected < SURE_REJECTED ? AT402_LISTENING : AT402_QUARANTINING;
 }
 
-/* Opens the port, or moves it; the former one stays where the new is refused. */
+static bool
+wants_port(void)
+{
+	return (at402_tcp || at402_udp) &&
+		at402_listen_addresses[strspn(at402_listen_addresses, " \t\r\n,")] != '\0';
+}
+
+/* The port that another listener of this server has open, where it is the right one. */
+static int
+port_of_others(const At402Listener *l)
+{
+	for (int n = 1; n <= at402_workers; n++)
+	{
+		int			port = n == l->number ? 0 : at402_stat_of(n)->port;
+
+		if (port != 0 && (at402_port == 0 || port == at402_port))
+			return port;
+	}
+	return 0;
+}
+
+/*
+ * Opens the port, or moves it; the former one stays where the new is refused.
+ * Of several listeners the first is to find it unused, or another server of the
+ * same user would get a share of it unnoticed; the others follow.
+ */
 static void
 open_port(At402Listener *l)
 {
 	char		error[AT402_TEXT_SIZE];
+	int			others = port_of_others(l);
 	bool		opened;
 
-	opened = at402_net_listen(l->net, at402_listen_addresses, at402_port, at402_tcp, at402_udp,
-							  at402_workers > 1, error, sizeof(error));
+	l->follows = l->number > 1 && others == 0 && wants_port();
+	if (l->follows)
+		return;
+	opened = at402_net_listen(l->net, at402_listen_addresses, others != 0 ? others : at402_port,
+							  at402_tcp, at402_udp,
+							  at402_workers == 1 ? AT402_PORT_ALONE
+							  : others != 0 ? AT402_PORT_FOLLOWS : AT402_PORT_FIRST,
+							  error, sizeof(error));
 	note_refusal(l, error);
 	l->stat->port = at402_net_port(l->net);
 	l->listening = opened || l->stat->port != 0;
@@ -144,7 +177,7 @@ get_ready(At402Listener *l)
 static bool
 is_complete(const At402Listener *l)
 {
-	return l->listening && l->refused[0] == '\0';
+	return l->listening && l->refused[0] == '\0' && !l->follows;
 }
 
 void
@@ -168,5 +201,5 @@ at402_port_due(const At402Listener *l)
 		return -1;
 	if (INSTR_TIME_IS_ZERO(l->looked))
 		return 0;
-	return Max(AT402_LOOK_AGAIN_MS - at402_elapsed_ms(l->looked), 0);
+	return Max((l->follows ? FOLLOW_MS : AT402_LOOK_AGAIN_MS) - at402_elapsed_ms(l->looked), 0);
 }

@@ -270,7 +270,7 @@ listen_on(const char *addresses)
 {
 	char		error[200] = "left";
 
-	CHECK(at402_net_listen(net, addresses, 0, true, true, false, error, sizeof(error)));
+	CHECK(at402_net_listen(net, addresses, 0, true, true, AT402_PORT_ALONE, error, sizeof(error)));
 	CHECK(error[0] == '\0');
 	CHECK(at402_net_port(net) > 0);
 }

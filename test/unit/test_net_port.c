@@ -90,7 +90,7 @@ test_udp_answer_address(void)
 	fd = socket(AF_INET6, SOCK_DGRAM, 0);
 	ipv6 = bind(fd, (struct sockaddr *) &target6, sizeof(target6)) == 0;
 	close(fd);
-	CHECK(at402_net_listen(net, " * ", 0, true, true, false, error, sizeof(error)));
+	CHECK(at402_net_listen(net, " * ", 0, true, true, AT402_PORT_ALONE, error, sizeof(error)));
 	CHECK((error[0] == '\0') == ipv6);
 	packet(bytes, sizeof(bytes), 1);
 	fd = socket(AF_INET, SOCK_DGRAM, 0);
@@ -272,7 +272,7 @@ occupy(const char *address, int *port)
 }
 
 #define LISTEN(addresses, port, tcp, udp)                                                          \
-	at402_net_listen(net, addresses, port, tcp, udp, false, error, sizeof(error))
+	at402_net_listen(net, addresses, port, tcp, udp, AT402_PORT_ALONE, error, sizeof(error))
 
 static void
 test_listen(void)
@@ -378,12 +378,16 @@ test_share_port(void)
 	first = net;
 	second = at402_net_create(&callbacks, &other_counters, other_slots, 1);
 	port = at402_net_port(first);
-	CHECK(!at402_net_listen(second, "127.0.0.1", port, true, true, false, error, sizeof(error)));
-	CHECK(!at402_net_listen(second, "127.0.0.1", port, true, true, true, error, sizeof(error)));
-	CHECK(at402_net_listen(first, "127.0.0.1", 0, true, true, true, error, sizeof(error)));
+#define SHARE(who, where, sharing)                                                                 \
+	at402_net_listen(who, "127.0.0.1", where, true, true, sharing, error, sizeof(error))
+	CHECK(!SHARE(second, port, AT402_PORT_ALONE));
+	CHECK(!SHARE(second, port, AT402_PORT_FOLLOWS));
+	CHECK(SHARE(first, 0, AT402_PORT_FIRST));
 	port = at402_net_port(first);
-	CHECK(!at402_net_listen(second, "127.0.0.1", port, true, true, false, error, sizeof(error)));
-	CHECK(at402_net_listen(second, "127.0.0.1", port, true, true, true, error, sizeof(error)));
+	CHECK(port != 0);
+	CHECK(!SHARE(second, port, AT402_PORT_ALONE));
+	CHECK(!SHARE(second, port, AT402_PORT_FIRST));
+	CHECK(SHARE(second, port, AT402_PORT_FOLLOWS));
 	CHECK(at402_net_port(second) == port && error[0] == '\0');
 	at402_net_destroy(second);
 	stop();

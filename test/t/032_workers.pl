@@ -1,0 +1,59 @@
+# 032_workers.pl - several listeners on one port: it is theirs, and nobody else's
+use strict;
+use warnings;
+use At402;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+my $node = new_node('workers', 'at402.workers = 3');
+my $port = published($node, 'min(port)');
+
+subtest 'listeners share the port that the first one has opened' => sub {
+	is(published($node, 'count(*), count(DISTINCT port)'), '3|1', 'whichever the kernel chose');
+	my @trackers = map { login_as($node, $_) } 1 .. 30;
+	cmp_ok(published($node, 'count(*) FILTER (WHERE connections > 0)'), '>', 1,
+		'connections are spread');
+	is(ask($_, packet(seq => 1)), '06', 'answered') foreach @trackers;
+	is(sql($node, 'SELECT count(*) FROM at402.position'), '30', 'stored');
+};
+
+subtest 'a second server of the same user is not let in' => sub {
+	my $second = init_node('second', 'at402.workers = 2', "at402.port = $port");
+
+	$second->start;
+	$second->safe_psql('postgres', "CREATE ROLE at402 LOGIN; CREATE DATABASE $At402::database");
+	sql($second, 'CREATE EXTENSION at402 CASCADE; SELECT at402_create_tables()');
+	$second->append_conf('postgresql.conf', "at402.database = '$At402::database'");
+	$second->restart;
+	wait_published($second, "bool_or(last_error LIKE '%port $port: Address already in use')");
+	is(published($second, "string_agg(DISTINCT state, ',')"), 'waiting', 'its listeners wait');
+	is(ask(connect_tcp($node), packet(imei => imei(40 + $_))), '06', 'trackers reach the first one')
+	  foreach 1 .. 10;
+	is(sql($node, 'SELECT count(*) FROM at402.position'), '40', 'and all of them');
+
+	$node->stop;
+	listener_port($second);
+	is(published($second, 'count(*), min(port), max(port)'), "2|$port|$port",
+		'when the first one leaves it is let in');
+	is(still_answers($second), '06', 'and answers');
+	$second->stop;
+	$node->start;
+	listener_port($node);
+};
+
+subtest 'the port moves for all of them' => sub {
+	my $other_port = PostgreSQL::Test::Cluster::get_free_port();
+
+	reload_with($node, "at402.port = $other_port");
+	wait_published($node, "bool_and(port = $other_port)");
+	is(still_answers($node), '06', 'answered there');
+	reload_with($node, 'at402.tcp = off', 'at402.udp = off');
+	wait_published($node, "bool_and(state = 'off')");
+	pass('all close it');
+	reload_with($node, 'at402.tcp = on', 'at402.udp = on');
+	wait_published($node, "bool_and(port = $other_port)");
+	is(still_answers($node), '06', 'and open it again');
+};
+
+$node->stop;
+done_testing();
