@@ -46,7 +46,7 @@ AS $$
 	 'every shape that a geofence had, and when; kept by the triggers of geofence'),
 	('geofence_visit', NULL, 'PRIMARY KEY (device_id, geofence_id, entered_at, seq, content_hash)', '',
 	 'when each device was inside of which geofence; corrected when reports come late'),
-	('geofence_pending', NULL, 'PRIMARY KEY (device_id, geofence_id)', '',
+	('geofence_pending', NULL, 'PRIMARY KEY (device_id, geofence_id, entered_at, seq, content_hash)', '',
 	 'devices that are inside of a geofence, not for its min_dwell yet'),
 
 	('trip', NULL, 'PRIMARY KEY (device_id, started_at)', '',
@@ -495,6 +495,7 @@ AS $$
 	('frame', 'frame_device_id_received_at_idx', '(device_id, received_at)'),
 	('geofence', 'geofence_geom_idx', 'USING gist (geom)'),
 	('geofence_version', 'geofence_version_box_idx', 'USING gist (box)'),
+	('geofence_version', 'geofence_version_upper_idx', '(upper(valid))'),
 	('geofence_visit', 'geofence_visit_device_id_left_at_idx', '(device_id, left_at)'),
 	('geofence_visit', 'geofence_visit_geofence_id_left_at_idx', '(geofence_id, left_at)'),
 	('trip', 'trip_started_at_idx', '(started_at)'),

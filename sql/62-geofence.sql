@@ -100,12 +100,17 @@ COMMENT ON FUNCTION at402_geofence_problem(@postgis@.geometry, float8, float8, i
 CREATE FUNCTION at402_geofence_version() RETURNS trigger
 LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
+SET enable_seqscan = off		-- the tables may have grown from nothing
+SET enable_hashjoin = off
+SET enable_mergejoin = off
+SET jit = off
 AS $$
 DECLARE
 	moment	timestamptz := clock_timestamp();
 	ids		int[];
 	ended	int[];
 	bad		record;
+	ahead	record;
 BEGIN
 	IF TG_OP IN ('INSERT', 'UPDATE') THEN
 		SELECT n.id, n.name, p.message, p.detail, p.hint INTO bad
@@ -129,7 +134,8 @@ BEGIN
 	WITH gone AS (
 		UPDATE at402.geofence_version AS v
 		SET valid = tstzrange(lower(v.valid), greatest(moment, lower(v.valid)))
-		WHERE v.geofence_id = ANY (ids) AND upper_inf(v.valid) AND NOT EXISTS (
+		FROM unnest(ids) AS i(id)
+		WHERE v.geofence_id = i.id AND upper_inf(v.valid) AND NOT EXISTS (
 			SELECT FROM at402.geofence AS g
 			WHERE g.id = v.geofence_id AND g.enabled
 				AND @postgis@.ST_AsEWKB(g.geom) = @postgis@.ST_AsEWKB(v.geom)
@@ -139,24 +145,34 @@ BEGIN
 		RETURNING v.geofence_id)
 	SELECT array_agg(geofence_id) INTO ended FROM gone;
 	-- ended by the transaction that began it, or the clock was set back
-	DELETE FROM at402.geofence_version AS v WHERE v.geofence_id = ANY (ended) AND isempty(v.valid);
+	DELETE FROM at402.geofence_version AS v USING unnest(ended) AS i(id)
+	WHERE v.geofence_id = i.id AND isempty(v.valid);
 
 	INSERT INTO at402.geofence_version (geofence_id, valid, name, radius_m, hysteresis_m, min_dwell, geom, box)
 	SELECT g.id, tstzrange(coalesce((SELECT greatest(moment, max(upper(v.valid))) FROM at402.geofence_version AS v
 									 WHERE v.geofence_id = g.id HAVING count(*) > 0), '-infinity'), NULL),
 		g.name, s.radius_m, s.hysteresis_m, coalesce(g.min_dwell, '0'), g.geom,
 		@extschema@.at402_geofence_box(g.geom, s.radius_m + s.hysteresis_m)
-	FROM at402.geofence AS g,
+	FROM unnest(ids) AS i(id) JOIN at402.geofence AS g ON g.id = i.id,
 		LATERAL (SELECT coalesce(g.radius_m, 0) AS radius_m, coalesce(g.hysteresis_m, 0) AS hysteresis_m) AS s
-	WHERE g.id = ANY (ids) AND g.enabled AND NOT EXISTS (
+	WHERE g.enabled AND NOT EXISTS (
 		SELECT FROM at402.geofence_version AS v WHERE v.geofence_id = g.id AND upper_inf(v.valid));
-	UPDATE at402.geofence_version AS v SET name = g.name
-	FROM at402.geofence AS g
-	WHERE g.id = ANY (ids) AND v.geofence_id = g.id AND upper_inf(v.valid) AND v.name IS DISTINCT FROM g.name;
+	IF TG_OP = 'UPDATE' THEN
+		UPDATE at402.geofence_version AS v SET name = g.name
+		FROM unnest(ids) AS i(id) JOIN at402.geofence AS g ON g.id = i.id
+		WHERE v.geofence_id = g.id AND upper_inf(v.valid) AND v.name IS DISTINCT FROM g.name;
+	END IF;
 
 	UPDATE at402.geofence_visit AS s SET left_at = moment, left_seq = NULL, left_hash = NULL
-	WHERE s.geofence_id = ANY (ended) AND s.left_at IS NULL;
-	DELETE FROM at402.geofence_pending AS s WHERE s.geofence_id = ANY (ended);
+	FROM unnest(ended) AS i(id)
+	WHERE s.geofence_id = i.id AND s.entered_at < moment AND (s.left_at IS NULL OR s.left_at > moment);
+	-- clocks that are ahead of ours: what was made after this moment was judged by the former shape
+	FOR ahead IN
+		SELECT s.device_id, f.id FROM at402.device_state AS s, unnest(ids) AS f(id)
+		WHERE s.position_time >= moment AND TG_OP <> 'INSERT'
+	LOOP
+		PERFORM FROM @extschema@.at402_rejudge_geofences(ahead.device_id, moment, 'infinity', ahead.id);
+	END LOOP;
 	RETURN NULL;
 END
 $$;
@@ -193,6 +209,356 @@ $$;
 COMMENT ON FUNCTION at402_geofence_at(@postgis@.geometry, timestamptz) IS
 'fences (geofence.id) that a place was inside of at that time, by the shapes valid then, the smallest first';
 
+-- ---- judging what is stored ----
+
+-- The report next to one (time, seq, hash), forwards or backwards, that counts
+-- and is on one of these sides of a version of a fence.
+CREATE FUNCTION at402_seek_fix(device int, fence int, span tstzrange, from_time timestamptz, from_seq int,
+	from_hash int, forward bool, sides int[], OUT "time" timestamptz, OUT seq smallint, OUT content_hash int,
+	OUT side int)
+LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp
+SET enable_seqscan = off
+SET enable_bitmapscan = off
+SET jit = off
+AS $$
+DECLARE
+	v	record;
+BEGIN
+	SELECT g.geom, g.radius_m, g.hysteresis_m INTO v
+	FROM at402.geofence_version AS g WHERE g.geofence_id = fence AND g.valid = span;
+	IF forward THEN
+		SELECT p.time, p.seq, p.content_hash, s.side INTO "time", seq, content_hash, side
+		FROM at402.position AS p,
+			LATERAL (SELECT @extschema@.at402_geofence_side(v.geom, v.radius_m, v.hysteresis_m, p.geom) OFFSET 0) AS s(side)
+		WHERE p.device_id = device AND p.time >= from_time AND p.time < coalesce(upper(span), 'infinity')
+			AND (p.time, p.seq, p.content_hash) > (from_time, from_seq, from_hash)
+			AND p.gnss_valid AND NOT p.time_suspect AND p.geom IS NOT NULL AND s.side = ANY (sides)
+		ORDER BY p.time, p.seq, p.content_hash LIMIT 1;
+	ELSE
+		SELECT p.time, p.seq, p.content_hash, s.side INTO "time", seq, content_hash, side
+		FROM at402.position AS p,
+			LATERAL (SELECT @extschema@.at402_geofence_side(v.geom, v.radius_m, v.hysteresis_m, p.geom) OFFSET 0) AS s(side)
+		WHERE p.device_id = device AND p.time <= from_time AND p.time >= lower(span)
+			AND (p.time, p.seq, p.content_hash) < (from_time, from_seq, from_hash)
+			AND p.gnss_valid AND NOT p.time_suspect AND p.geom IS NOT NULL AND s.side = ANY (sides)
+		ORDER BY p.time DESC, p.seq DESC, p.content_hash DESC LIMIT 1;
+	END IF;
+END
+$$;
+COMMENT ON FUNCTION at402_seek_fix(int, int, tstzrange, timestamptz, int, int, bool, int[]) IS
+'part of at402_judge_geofences: the next report, forwards or backwards, that is on one of these sides of a fence';
+
+-- The visit, shown or pending, that a report is part of by what is known.
+CREATE FUNCTION at402_known_visit(device int, fence int, span tstzrange, at_time timestamptz, at_seq int,
+	at_hash int, OUT entered_at timestamptz, OUT seq smallint, OUT content_hash int, OUT left_at timestamptz,
+	OUT left_seq smallint, OUT left_hash int)
+LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp
+SET enable_seqscan = off
+AS $$
+BEGIN
+	SELECT s.entered_at, s.seq, s.content_hash, s.left_at, s.left_seq, s.left_hash
+	INTO entered_at, seq, content_hash, left_at, left_seq, left_hash
+	FROM at402.geofence_visit AS s
+	WHERE s.device_id = device AND s.geofence_id = fence AND span @> s.entered_at
+		AND (s.entered_at, s.seq, s.content_hash) <= (at_time, at_seq, at_hash)
+		AND (s.left_at IS NULL
+			OR (s.left_at, coalesce(s.left_seq, -1), coalesce(s.left_hash, 0)) > (at_time, at_seq, at_hash))
+	UNION ALL
+	SELECT s.entered_at, s.seq, s.content_hash, NULL, NULL, NULL
+	FROM at402.geofence_pending AS s
+	WHERE s.device_id = device AND s.geofence_id = fence AND span @> s.entered_at
+		AND (s.entered_at, s.seq, s.content_hash) <= (at_time, at_seq, at_hash);
+END
+$$;
+COMMENT ON FUNCTION at402_known_visit(int, int, tstzrange, timestamptz, int, int) IS
+'part of at402_judge_geofences: the visit that a report is part of, as at402.geofence_visit and geofence_pending have it';
+
+-- The visits of a device by the reports made from low to high, both included;
+-- they are reports themselves, where there is one before or after.  Judged are
+-- only fences that one of them is in or near, and their visits come whole.
+--
+-- What is not near a fence is outside of it.  So of the reports near it, those
+-- that follow on each other belong together, and are one visit from the first
+-- that is inside; the report after the last is outside.  Where such a row of
+-- reports goes on beyond low or high, its ends are sought there.  trusting:
+-- where at402.geofence_visit tells them already, it is believed.
+CREATE FUNCTION at402_judge_geofences(device int, low timestamptz, high timestamptz, fence int, trusting bool)
+RETURNS TABLE (geofence_id int, name text, entered_at timestamptz, seq smallint, content_hash int,
+	left_at timestamptz, left_seq smallint, left_hash int, shown bool, ends timestamptz)
+LANGUAGE plpgsql STABLE ROWS 10
+SET search_path = pg_catalog, pg_temp
+SET enable_seqscan = off
+SET jit = off
+AS $$
+DECLARE
+	part	record;
+	edge	record;
+	known	record;
+	due		timestamptz;
+BEGIN
+	FOR part IN
+		WITH fix AS MATERIALIZED (
+			SELECT p.time, p.seq, p.content_hash, p.geom,
+				row_number() OVER (ORDER BY p.time, p.seq, p.content_hash) AS no, count(*) OVER () AS fixes
+			FROM at402.position AS p
+			WHERE p.device_id = device AND p.time >= low AND p.time <= high
+				AND p.gnss_valid AND NOT p.time_suspect AND p.geom IS NOT NULL
+		), near AS MATERIALIZED (
+			SELECT f.no, v.geofence_id, v.valid,
+				@extschema@.at402_geofence_side(v.geom, v.radius_m, v.hysteresis_m, f.geom) AS side
+			FROM fix AS f JOIN at402.geofence_version AS v
+				ON v.box OPERATOR(@postgis@.&&) f.geom AND v.valid @> f.time
+			WHERE fence IS NULL OR v.geofence_id = fence
+		), numbered AS (
+			SELECT n.*, n.no - row_number() OVER (PARTITION BY n.geofence_id, n.valid ORDER BY n.no) AS part
+			FROM near AS n WHERE n.side >= 0
+		), joined AS (
+			SELECT n.geofence_id, n.valid, min(n.no) AS first_no, max(n.no) AS last_no,
+				min(n.no) FILTER (WHERE n.side = 1) AS enters_no,
+				coalesce(max(n.no) FILTER (WHERE n.side = 1) = max(n.no), false) AS is_inside
+			FROM numbered AS n GROUP BY n.geofence_id, n.valid, n.part
+		)
+		SELECT j.geofence_id, j.valid, v.name, v.min_dwell, j.is_inside,
+			j.first_no = 1 AS goes_back, j.last_no = f.fixes AS goes_on,
+			f.time AS first_at, f.seq AS first_seq, f.content_hash AS first_hash,
+			l.time AS last_at, l.seq AS last_seq, l.content_hash AS last_hash,
+			e.time AS entered_at, e.seq, e.content_hash, o.time AS left_at, o.seq AS left_seq, o.content_hash AS left_hash
+		FROM joined AS j
+			JOIN at402.geofence_version AS v ON v.geofence_id = j.geofence_id AND v.valid = j.valid
+			JOIN fix AS f ON f.no = j.first_no
+			JOIN fix AS l ON l.no = j.last_no
+			LEFT JOIN fix AS e ON e.no = j.enters_no
+			LEFT JOIN fix AS o ON o.no = j.last_no + 1 AND j.valid @> o.time
+	LOOP
+		geofence_id := part.geofence_id;
+		name := part.name;
+		entered_at := part.entered_at;
+		seq := part.seq;
+		content_hash := part.content_hash;
+		left_at := part.left_at;
+		left_seq := part.left_seq;
+		left_hash := part.left_hash;
+		ends := coalesce(upper(part.valid), 'infinity');
+
+		IF part.goes_back THEN
+			SELECT * INTO known FROM @extschema@.at402_known_visit(device, geofence_id, part.valid,
+				part.first_at, part.first_seq, part.first_hash) AS k WHERE trusting;
+			IF known.entered_at IS NULL THEN
+				SELECT * INTO edge FROM @extschema@.at402_seek_fix(device, geofence_id, part.valid,
+					part.first_at, part.first_seq, part.first_hash, false, '{-1}');
+				SELECT s.time AS entered_at, s.seq, s.content_hash INTO known
+				FROM @extschema@.at402_seek_fix(device, geofence_id, part.valid, coalesce(edge.time, lower(part.valid)),
+					coalesce(edge.seq, -1), coalesce(edge.content_hash, 0), true, '{1}') AS s;
+			END IF;
+			IF (known.entered_at, known.seq, known.content_hash) <= (part.last_at, part.last_seq, part.last_hash) THEN
+				entered_at := known.entered_at;
+				seq := known.seq;
+				content_hash := known.content_hash;
+			END IF;
+		END IF;
+
+		IF part.goes_on THEN
+			SELECT part.last_at AS time, part.last_seq AS seq, part.last_hash AS content_hash, 1 AS side INTO edge;
+			IF NOT part.is_inside THEN
+				SELECT * INTO edge FROM @extschema@.at402_seek_fix(device, geofence_id, part.valid,
+					part.last_at, part.last_seq, part.last_hash, true, '{-1, 1}');
+			END IF;
+			IF edge.side = 1 AND entered_at IS NULL THEN
+				entered_at := edge.time;
+				seq := edge.seq;
+				content_hash := edge.content_hash;
+			END IF;
+			IF edge.side = 1 THEN
+				SELECT * INTO known FROM @extschema@.at402_known_visit(device, geofence_id, part.valid,
+					edge.time, edge.seq, edge.content_hash) AS k WHERE trusting;
+				IF known.entered_at IS NULL THEN
+					SELECT * INTO edge FROM @extschema@.at402_seek_fix(device, geofence_id, part.valid,
+						edge.time, edge.seq, edge.content_hash, true, '{-1}');
+				ELSE
+					SELECT known.left_at AS time, known.left_seq AS seq, known.left_hash AS content_hash INTO edge;
+				END IF;
+			END IF;
+			left_at := edge.time;
+			left_seq := edge.seq;
+			left_hash := edge.content_hash;
+		END IF;
+		CONTINUE WHEN entered_at IS NULL;
+
+		due := entered_at + part.min_dwell;
+		shown := due <= entered_at OR CASE
+			WHEN left_seq IS NOT NULL THEN left_at >= due
+			ELSE EXISTS (SELECT FROM at402.position AS p
+						 WHERE p.device_id = device AND p.time >= due AND p.time < ends
+							 AND p.gnss_valid AND NOT p.time_suspect AND p.geom IS NOT NULL) END;
+		IF shown THEN
+			left_at := coalesce(left_at, upper(part.valid));
+		END IF;
+		RETURN NEXT;
+	END LOOP;
+END
+$$;
+COMMENT ON FUNCTION at402_judge_geofences(int, timestamptz, timestamptz, int, bool) IS
+'part of at402_geofence_visits: the visits of a device by its reports from low to high, shown or not long enough';
+
+-- The report that counts and was made last before a time, or first after it; of
+-- those of one second the one that is farthest.  Mostly it is of the same day, so that few partitions have to be looked at.
+CREATE FUNCTION at402_next_fix(device int, moment timestamptz, forward bool, OUT "time" timestamptz,
+	OUT seq smallint, OUT content_hash int)
+LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp
+SET enable_seqscan = off
+SET enable_bitmapscan = off
+AS $$
+BEGIN
+	IF forward THEN
+		SELECT p.time, p.seq, p.content_hash INTO "time", seq, content_hash
+		FROM at402.position AS p
+		WHERE p.device_id = device AND p.time > moment AND p.time < moment + interval '1 day'
+			AND p.gnss_valid AND NOT p.time_suspect AND p.geom IS NOT NULL
+		ORDER BY p.time, p.seq DESC, p.content_hash DESC LIMIT 1;
+		IF FOUND THEN
+			RETURN;
+		END IF;
+		SELECT p.time, p.seq, p.content_hash INTO "time", seq, content_hash
+		FROM at402.position AS p
+		WHERE p.device_id = device AND p.time > moment
+			AND p.gnss_valid AND NOT p.time_suspect AND p.geom IS NOT NULL
+		ORDER BY p.time, p.seq DESC, p.content_hash DESC LIMIT 1;
+	ELSE
+		SELECT p.time, p.seq, p.content_hash INTO "time", seq, content_hash
+		FROM at402.position AS p
+		WHERE p.device_id = device AND p.time < moment AND p.time > moment - interval '1 day'
+			AND p.gnss_valid AND NOT p.time_suspect AND p.geom IS NOT NULL
+		ORDER BY p.time DESC, p.seq, p.content_hash LIMIT 1;
+		IF FOUND THEN
+			RETURN;
+		END IF;
+		SELECT p.time, p.seq, p.content_hash INTO "time", seq, content_hash
+		FROM at402.position AS p
+		WHERE p.device_id = device AND p.time < moment
+			AND p.gnss_valid AND NOT p.time_suspect AND p.geom IS NOT NULL
+		ORDER BY p.time DESC, p.seq, p.content_hash LIMIT 1;
+	END IF;
+END
+$$;
+COMMENT ON FUNCTION at402_next_fix(int, timestamptz, bool) IS
+'part of at402_geofence_visits: the report of a device with a good position that was made last before a time, or first after it';
+
+CREATE FUNCTION at402_geofence_visits(imei text, since timestamptz, until timestamptz, geofence_id int DEFAULT NULL)
+RETURNS TABLE (device_id int, geofence_id int, name text, entered_at timestamptz, left_at timestamptz)
+LANGUAGE sql STABLE ROWS 10
+SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT d.id, j.geofence_id, j.name, j.entered_at, j.left_at
+	FROM at402.device AS d,
+		@extschema@.at402_next_fix(d.id, since, false) AS low,
+		@extschema@.at402_next_fix(d.id, until, true) AS high,
+		@extschema@.at402_judge_geofences(d.id, coalesce(low.time, since), coalesce(high.time, 'infinity'), $4, false) AS j
+	WHERE d.imei = $1 AND j.shown AND j.entered_at < until
+		AND (j.left_at IS NULL OR j.left_at > since OR j.entered_at >= since)
+	ORDER BY j.entered_at, j.geofence_id
+$$;
+COMMENT ON FUNCTION at402_geofence_visits(text, timestamptz, timestamptz, int) IS
+'visits of a device that overlap since to until, whole, of one geofence or all: judged again from at402.position by the shapes valid then; left_at NULL: still inside';
+
+-- What is in one list of visits and not in another.
+CREATE FUNCTION at402_geofence_changes(visits jsonb, others jsonb)
+RETURNS TABLE (geofence_id int, entered_at timestamptz, seq smallint, content_hash int,
+	left_at timestamptz, left_seq smallint, left_hash int, shown bool)
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT * FROM jsonb_to_recordset(visits) AS v(geofence_id int, entered_at timestamptz, seq smallint,
+		content_hash int, left_at timestamptz, left_seq smallint, left_hash int, shown bool)
+	EXCEPT
+	SELECT * FROM jsonb_to_recordset(others) AS v(geofence_id int, entered_at timestamptz, seq smallint,
+		content_hash int, left_at timestamptz, left_seq smallint, left_hash int, shown bool)
+$$;
+COMMENT ON FUNCTION at402_geofence_changes(jsonb, jsonb) IS
+'part of at402_rejudge_geofences: what is in one list of visits and not in another';
+
+-- Judges the reports of a device again that were made from since to until, and
+-- corrects at402.geofence_visit.  Returns what that brought to light.
+CREATE FUNCTION at402_rejudge_geofences(device int, since timestamptz DEFAULT '-infinity',
+	until timestamptz DEFAULT 'infinity', fence int DEFAULT NULL)
+RETURNS TABLE (kind text, geofence_id int, name text, at timestamptz)
+LANGUAGE plpgsql ROWS 10
+SET search_path = pg_catalog, pg_temp
+SET enable_seqscan = off
+SET jit = off
+AS $$
+#variable_conflict use_column
+DECLARE
+	low		record;
+	high	record;
+	judged	jsonb;
+	known	jsonb;
+BEGIN
+	SELECT * INTO low FROM @extschema@.at402_next_fix(device, since, false);
+	SELECT * INTO high FROM @extschema@.at402_next_fix(device, until, true);
+	SELECT jsonb_agg(j ORDER BY j.geofence_id, j.entered_at, j.seq, j.content_hash) INTO judged
+	FROM @extschema@.at402_judge_geofences(device, coalesce(low.time, since), coalesce(high.time, 'infinity'),
+		fence, true) AS j
+	WHERE j.shown OR j.left_at IS NULL;
+
+	-- those that one of the reports is part of by now, or that have become one with such a visit
+	WITH seen AS (
+		SELECT s.geofence_id, s.entered_at, s.seq, s.content_hash, s.left_at, s.left_seq, s.left_hash, true AS shown
+		FROM at402.geofence_visit AS s WHERE s.device_id = device
+			AND (s.left_at IS NULL OR s.left_at >= coalesce(low.time, since))
+		UNION ALL
+		SELECT s.geofence_id, s.entered_at, s.seq, s.content_hash, NULL, NULL, NULL, false
+		FROM at402.geofence_pending AS s WHERE s.device_id = device)
+	SELECT jsonb_agg(s ORDER BY s.geofence_id, s.entered_at, s.seq, s.content_hash) INTO known
+	FROM seen AS s
+	WHERE (fence IS NULL OR s.geofence_id = fence)
+		AND (s.left_at IS NULL OR low IS NULL
+			 OR (s.left_at, coalesce(s.left_seq, -1), coalesce(s.left_hash, 0)) > (low.time, low.seq, low.content_hash))
+		AND (high IS NULL OR (s.entered_at, s.seq, s.content_hash) <= (high.time, high.seq, high.content_hash)
+			OR EXISTS (
+				SELECT FROM jsonb_to_recordset(judged) AS j(geofence_id int, entered_at timestamptz, seq smallint,
+					content_hash int, left_at timestamptz, left_seq smallint, left_hash int, ends timestamptz)
+				WHERE j.geofence_id = s.geofence_id AND s.entered_at < j.ends
+					AND (s.entered_at, s.seq, s.content_hash) >= (j.entered_at, j.seq, j.content_hash)
+					AND (j.left_at IS NULL OR (s.entered_at, s.seq, s.content_hash)
+						< (j.left_at, coalesce(j.left_seq, -1), coalesce(j.left_hash, 0)))));
+
+	DELETE FROM at402.geofence_visit AS s USING @extschema@.at402_geofence_changes(known, judged) AS c
+	WHERE c.shown AND s.device_id = device AND s.geofence_id = c.geofence_id
+		AND s.entered_at = c.entered_at AND s.seq = c.seq AND s.content_hash = c.content_hash;
+	DELETE FROM at402.geofence_pending AS s USING @extschema@.at402_geofence_changes(known, judged) AS c
+	WHERE NOT c.shown AND s.device_id = device AND s.geofence_id = c.geofence_id
+		AND s.entered_at = c.entered_at AND s.seq = c.seq AND s.content_hash = c.content_hash;
+	INSERT INTO at402.geofence_visit
+		(device_id, geofence_id, entered_at, seq, content_hash, left_at, left_seq, left_hash)
+	SELECT device, c.geofence_id, c.entered_at, c.seq, c.content_hash, c.left_at, c.left_seq, c.left_hash
+	FROM @extschema@.at402_geofence_changes(judged, known) AS c WHERE c.shown;
+	INSERT INTO at402.geofence_pending (device_id, geofence_id, entered_at, seq, content_hash)
+	SELECT device, c.geofence_id, c.entered_at, c.seq, c.content_hash
+	FROM @extschema@.at402_geofence_changes(judged, known) AS c WHERE NOT c.shown;
+
+	RETURN QUERY
+	SELECT e.kind, c.geofence_id, v.name, e.at
+	FROM @extschema@.at402_geofence_changes(judged, known) AS c
+		JOIN at402.geofence_version AS v ON v.geofence_id = c.geofence_id AND v.valid @> c.entered_at,
+		LATERAL (VALUES ('geofence_enter', c.entered_at, c.seq, c.content_hash),
+			('geofence_exit', CASE WHEN c.left_seq IS NOT NULL THEN c.left_at END, c.left_seq, c.left_hash))
+			AS e(kind, at, seq, hash)
+	WHERE c.shown AND e.at IS NOT NULL AND NOT EXISTS (
+		SELECT FROM jsonb_to_recordset(known) AS k(geofence_id int, entered_at timestamptz, seq smallint,
+			content_hash int, left_at timestamptz, left_seq smallint, left_hash int, shown bool)
+		WHERE k.shown AND k.geofence_id = c.geofence_id AND CASE e.kind
+			WHEN 'geofence_enter' THEN (k.entered_at, k.seq, k.content_hash) = (e.at, e.seq, e.hash)
+			ELSE (k.left_at, k.left_seq, k.left_hash) = (e.at, e.seq, e.hash) END)
+	ORDER BY e.at, e.kind DESC;
+END
+$$;
+COMMENT ON FUNCTION at402_rejudge_geofences(int, timestamptz, timestamptz, int) IS
+'judges the stored reports of a device from since to until again, by one geofence or all, corrects at402.geofence_visit, and returns what was not known; makes no events';
+
+
 	$sql$, '@postgis@', extnamespace::regnamespace::pg_catalog.text)
 	FROM pg_catalog.pg_extension WHERE extname OPERATOR(pg_catalog.=) 'postgis');
 END
@@ -202,3 +568,8 @@ CREATE FUNCTION at402_geofence_version_changed() RETURNS trigger
     AS 'MODULE_PATHNAME' LANGUAGE C;
 COMMENT ON FUNCTION at402_geofence_version_changed() IS
 'trigger of at402.geofence_version: every backend looks again whether there are geofences';
+
+CREATE FUNCTION at402_batch_fences(batch bigint, what text) RETURNS SETOF record
+    AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE ROWS 500;
+COMMENT ON FUNCTION at402_batch_fences(bigint, text) IS
+'part of at402_ingest: what geofences have to do with the batch being stored: step, event, new, left, pending, gone';

@@ -75,6 +75,11 @@ typedef struct At402Device
 	bool		has_state;		/* there were reports before: the last one's */
 	TimestampTz state_time;
 	bool		state_ignition;
+	bool		locked;			/* its state is, and this is where it was: */
+	TimestampTz fix_time;		/* DT_NOBEGIN: it has had no good position */
+	int			fix_seq;
+	double		fix_longitude;
+	double		fix_latitude;
 	struct At402Rejection *rejection;	/* why it could not be looked up or stored */
 } At402Device;
 
@@ -118,6 +123,7 @@ typedef struct At402Report
 	bool		ignition;
 	bool		ignition_changed;	/* since the report before */
 	bool		is_new;			/* not stored before: its rows go into all tables */
+	int			fence_events;	/* rows in event that geofences brought */
 	struct At402Report *repeat; /* the same report in another frame of the batch */
 	At402Rejection *rejection;	/* why it is kept out; NULL: it is not */
 } At402Report;
@@ -150,6 +156,8 @@ typedef struct At402Batch
 	int			first;			/* the slice that is being stored */
 	int			last;
 	int			passes;			/* over the frames, see rows.c */
+	bool		fenced;			/* geofences judge the slice */
+	struct At402Fences *fences; /* while they do */
 	bool		any_late;
 	bool		any_stored_flag;	/* a device sends from its memory: repeats are likely */
 	int			attempts;		/* to store these frames that failed before, in a row */
@@ -177,6 +185,12 @@ extern At402Item *at402_batch_add(At402Batch *batch, const At402Input *input);
 
 /* The frame goes to quarantine, for a reason in a word and in a sentence. */
 extern void at402_quarantine(At402Item *item, const char *reason, const char *message);
+
+/* Is its position good: valid, and a place on earth? */
+extern bool at402_is_fix(const At402Report *report);
+
+/* How many rows it brings into event by itself. */
+extern int	at402_event_count(const At402Report *report);
 
 /* Is another batch being stored, for whose rows a trigger is storing this one? */
 extern bool at402_batch_is_nested(void);

@@ -386,8 +386,8 @@ has_place(const At402Report *r)
 		((is_valid(r) && r->was_fixed) || r->latitude != 0 || r->longitude != 0);
 }
 
-static bool
-is_fix(const At402Report *r)
+bool
+at402_is_fix(const At402Report *r)
 {
 	return is_valid(r) && has_place(r);
 }
@@ -419,6 +419,12 @@ telling_reasons(const At402Report *r)
 		UINT64CONST(1) << AT402_REASON_DISTANCE | UINT64CONST(1) << AT402_REASON_HEADING_CHANGE;
 
 	return reasons_of(r) & (at402_routine_events ? ~UINT64CONST(0) : ~routine);
+}
+
+int
+at402_event_count(const At402Report *r)
+{
+	return pg_popcount64(telling_reasons(r)) + r->ignition_changed;
 }
 
 /* Digital lines: states, and those that changed; bits 0-7 inputs, 8-15 outputs. */
@@ -456,7 +462,7 @@ emit_position(Emitter *e)
 	set_named(e, "received_at", TimestampTzGetDatum(r->item->input->received_at));
 	set_named(e, "time_suspect", BoolGetDatum(r->time_suspect));
 	if (r->has_point)
-		set_named(e, "gnss_valid", BoolGetDatum(is_fix(r)));
+		set_named(e, "gnss_valid", BoolGetDatum(at402_is_fix(r)));
 	set_point(e);
 	while (at402_module_next(&r->report, &module))
 		if (!module.raw && module.def->home & AT402_HOME_POSITION)
@@ -734,7 +740,7 @@ emit_state(Emitter *e, At402Report **reports, int count, const bool *of_last,
 		first = r;
 		if (last == NULL)
 			last = r;
-		if (fix == NULL && is_fix(r))
+		if (fix == NULL && at402_is_fix(r))
 			fix = r;
 		received_at = Max(received_at, r->item->input->received_at);
 		/* it only grows: the youngest that tells of it */

@@ -56,7 +56,7 @@
 /* What a statement is made of. */
 typedef enum Pattern
 {
-	AS_WRITTEN,					/* text; %1$s: schema of at402 */
+	AS_WRITTEN,					/* text; %1$s: schema of at402, %2$s: of PostGIS */
 	INSERT_ROWS,				/* into table */
 	INSERT_MISSING_ROWS,
 	INSERT_NEW_REPORTS,
@@ -107,7 +107,9 @@ static const Definition definitions[AT402_STATEMENTS] = {
 	/* of two listeners with reports of one device the second waits here */
 	[AT402_SQL_LOCK_STATES] = {AS_WRITTEN,
 		"UPDATE at402.device_state AS s SET last_seen = s.last_seen WHERE s.device_id" EQ
-		"ANY ($1)",
+		/* printf wants to hear of its first argument, too */
+		"ANY ($1)%1$.0s RETURNING s.device_id, s.position_time, s.position_seq, "
+		"  %2$s.st_x(s.geom), %2$s.st_y(s.geom)",
 		.arguments = 1, .types = {INT4ARRAYOID}},
 	[AT402_SQL_STATE] = {UPDATE_STATE, OF_BATCH},
 #define INSERT_STATES                                                                              \
@@ -216,6 +218,107 @@ static const Definition definitions[AT402_STATEMENTS] = {
 		"SELECT $1, $2, -1, 0, 0, 'driver_id', $5" EQ "'APPROVE', $3, "
 		"  pg_catalog.jsonb_build_object('check', true, 'family', $4, 'answer', $5) RETURNING 1",
 		.arguments = 5, .types = {INT4OID, TIMESTAMPTZOID, TEXTOID, TEXTOID, TEXTOID}},
+
+	/* geofences, see fence.c */
+	[AT402_SQL_FENCES_UNTIL] = {AS_WRITTEN,
+		"SELECT CASE WHEN EXISTS (SELECT FROM at402.geofence_version AS v "
+		"  WHERE pg_catalog.upper(v.valid) IS NULL) THEN 'infinity'::pg_catalog.timestamptz "
+		"  ELSE (SELECT pg_catalog.max(pg_catalog.upper(v.valid)) FROM at402.geofence_version AS v) END",
+		.arguments = 0},
+	/* places and ways; a way of no length, or around the globe, is none */
+#define PROBES                                                                                     \
+	"(SELECT q.number, q.\"time\", q.place, q.way, coalesce(q.way, q.place) AS probe FROM ( "      \
+	"  SELECT s.number, s.\"time\", "                                                              \
+	"    %2$s.st_setsrid(%2$s.st_makepoint(s.longitude, s.latitude), 4326) AS place, "             \
+	"    CASE WHEN pg_catalog.abs(s.longitude OPERATOR(pg_catalog.-) s.before_longitude) "         \
+	"        OPERATOR(pg_catalog.<=) 180::pg_catalog.float8 "                                      \
+	"      AND (s.longitude OPERATOR(pg_catalog.<>) s.before_longitude "                           \
+	"        OR s.latitude OPERATOR(pg_catalog.<>) s.before_latitude) "                            \
+	"    THEN %2$s.st_setsrid(%2$s.st_makeline("                                                   \
+	"      %2$s.st_makepoint(s.before_longitude, s.before_latitude), "                             \
+	"      %2$s.st_makepoint(s.longitude, s.latitude)), 4326) END AS way "                         \
+	"  FROM %1$s.at402_batch_fences($1, 'step'::pg_catalog.text) AS s(number pg_catalog.int4, "    \
+	"    \"time\" pg_catalog.timestamptz, longitude pg_catalog.float8, latitude pg_catalog.float8, " \
+	"    before_longitude pg_catalog.float8, before_latitude pg_catalog.float8)) AS q OFFSET 0) AS r "
+	[AT402_SQL_NEAR_FENCES] = {AS_WRITTEN,
+		"SELECT n.number, n.geofence_id, n.name, n.until, n.min_dwell, n.side, n.crossed "
+		"FROM (SELECT m.*, CASE WHEN m.side OPERATOR(pg_catalog.<) 1 AND m.way IS NOT NULL "
+		"    AND m.min_dwell" EQ "'0'::pg_catalog.interval "
+		"  THEN %1$s.at402_geofence_side(m.geom, m.radius_m, 0, m.way)" EQ "1 ELSE false END AS crossed "
+		"  FROM (SELECT r.number, r.way, v.geofence_id, v.name, pg_catalog.upper(v.valid) AS until, "
+		"      v.min_dwell, v.geom, v.radius_m, "
+		"      %1$s.at402_geofence_side(v.geom, v.radius_m, v.hysteresis_m, r.place) AS side "
+		"    FROM " PROBES "JOIN at402.geofence_version AS v "
+		"      ON v.box OPERATOR(%2$s.&&) r.probe AND v.valid OPERATOR(pg_catalog.@>) r.\"time\" "
+		"    WHERE $2" EQ "0 OR v.geofence_id" EQ "$2 OFFSET 0) AS m OFFSET 0) AS n "
+		"WHERE n.side OPERATOR(pg_catalog.>=) 0 OR n.crossed",
+		.arguments = 2, .types = {INT8OID, INT4OID}},
+	[AT402_SQL_OPEN_VISITS] = {AS_WRITTEN,
+		"SELECT s.device_id, s.geofence_id, s.entered_at, s.seq, s.content_hash, s.shown, v.name, "
+		"  pg_catalog.upper(v.valid), v.min_dwell "
+		"FROM (SELECT g.device_id, g.geofence_id, g.entered_at, g.seq, g.content_hash, true AS shown "
+		"    FROM at402.geofence_visit AS g WHERE g.device_id" EQ "ANY ($1) AND g.left_at IS NULL "
+		/* closed because the shape ended, which it had not yet when the reports were made */
+		"  UNION ALL SELECT g.device_id, g.geofence_id, g.entered_at, g.seq, g.content_hash, true "
+		"    FROM at402.geofence_visit AS g WHERE g.device_id" EQ "ANY ($1) "
+		"      AND g.left_at OPERATOR(pg_catalog.>) $3 AND g.left_seq IS NULL "
+		"  UNION ALL SELECT g.device_id, g.geofence_id, g.entered_at, g.seq, g.content_hash, false "
+		"    FROM at402.geofence_pending AS g WHERE g.device_id" EQ "ANY ($1)) AS s "
+		"LEFT JOIN at402.geofence_version AS v ON v.geofence_id" EQ "s.geofence_id "
+		"  AND v.valid OPERATOR(pg_catalog.@>) s.entered_at "
+		"WHERE $2" EQ "0 OR s.geofence_id" EQ "$2",
+		.arguments = 3, .types = {INT4ARRAYOID, INT4OID, TIMESTAMPTZOID}},
+#define VISITS(what)                                                                               \
+	"FROM %1$s.at402_batch_fences($1, '" what "'::pg_catalog.text) AS r(device_id pg_catalog.int4, " \
+	"  geofence_id pg_catalog.int4, entered_at pg_catalog.timestamptz, seq pg_catalog.int2, "      \
+	"  content_hash pg_catalog.int4, left_at pg_catalog.timestamptz, left_seq pg_catalog.int2, "   \
+	"  left_hash pg_catalog.int4) "
+#define SAME_VISIT                                                                                 \
+	"WHERE v.device_id" EQ "r.device_id AND v.geofence_id" EQ "r.geofence_id "                     \
+	"AND v.entered_at" EQ "r.entered_at AND v.seq" EQ "r.seq "                                     \
+	"AND v.content_hash" EQ "r.content_hash"
+#define INSERT_VISITS                                                                              \
+	"INSERT INTO at402.geofence_visit (device_id, geofence_id, entered_at, seq, content_hash, "    \
+	"  left_at, left_seq, left_hash) SELECT r.device_id, r.geofence_id, r.entered_at, r.seq, "     \
+	"  r.content_hash, r.left_at, r.left_seq, r.left_hash " VISITS("new")
+	[AT402_SQL_NEW_VISITS] = {AS_WRITTEN, INSERT_VISITS "RETURNING 1",
+		"geofence_visit", INSERT_VISITS, OF_BATCH},
+	[AT402_SQL_LEFT_VISITS] = {AS_WRITTEN,
+		"UPDATE at402.geofence_visit AS v SET left_at = r.left_at, left_seq = r.left_seq, "
+		"  left_hash = r.left_hash " VISITS("left") SAME_VISIT, OF_BATCH},
+#define INSERT_PENDING                                                                             \
+	"INSERT INTO at402.geofence_pending (device_id, geofence_id, entered_at, seq, content_hash) "  \
+	"SELECT r.device_id, r.geofence_id, r.entered_at, r.seq, r.content_hash " VISITS("pending")
+	[AT402_SQL_PENDING_VISITS] = {AS_WRITTEN, INSERT_PENDING "RETURNING 1",
+		"geofence_pending", INSERT_PENDING, OF_BATCH},
+	[AT402_SQL_PENDING_GONE] = {AS_WRITTEN,
+		"DELETE FROM at402.geofence_pending AS v USING (SELECT r.* " VISITS("gone") ") AS r " SAME_VISIT,
+		OF_BATCH},
+#define INSERT_FENCE_EVENTS                                                                        \
+	"INSERT INTO at402.event (" KEY ", n, kind, late, geom, detail) SELECT r.device_id, r.\"time\", " \
+	"  r.seq, r.content_hash, r.n, r.kind, r.late, "                                               \
+	"  %2$s.st_setsrid(%2$s.st_makepoint(r.longitude, r.latitude), 4326), "                        \
+	"  pg_catalog.jsonb_build_object('geofence_id', r.geofence_id, 'name', r.name, 'at', "         \
+	"    pg_catalog.to_char(pg_catalog.timezone('UTC', r.at), 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"')) "  \
+	"FROM %1$s.at402_batch_fences($1, 'event'::pg_catalog.text) AS r(device_id pg_catalog.int4, "  \
+	"  \"time\" pg_catalog.timestamptz, seq pg_catalog.int2, content_hash pg_catalog.int4, "       \
+	"  n pg_catalog.int2, kind pg_catalog.text, late pg_catalog.bool, longitude pg_catalog.float8, " \
+	"  latitude pg_catalog.float8, geofence_id pg_catalog.int4, name pg_catalog.text, "            \
+	"  at pg_catalog.timestamptz) "
+	/* those of a report that was stored before, and deleted, may be there */
+	[AT402_SQL_FENCE_EVENTS] = {AS_WRITTEN,
+		"WITH stored AS (" INSERT_FENCE_EVENTS "ON CONFLICT DO NOTHING RETURNING 1) SELECT 1 FROM stored",
+		"event", INSERT_FENCE_EVENTS, OF_BATCH},
+	[AT402_SQL_REJUDGE_FENCES] = {AS_WRITTEN,
+		"SELECT j.kind, j.geofence_id, j.name, j.at FROM %1$s.at402_rejudge_geofences($1, $2, $3, $4) AS j",
+		.arguments = 4, .types = {INT4OID, TIMESTAMPTZOID, TIMESTAMPTZOID, INT4OID}},
+	[AT402_SQL_FENCE_IDS] = {AS_WRITTEN,
+		"SELECT v.geofence_id FROM " PROBES "JOIN at402.geofence_version AS v "
+		"  ON v.box OPERATOR(%2$s.&&) r.probe AND v.valid OPERATOR(pg_catalog.@>) r.\"time\" "
+		"UNION SELECT g.geofence_id FROM at402.geofence_visit AS g WHERE g.device_id" EQ "ANY ($2) "
+		"  AND g.left_at IS NULL "
+		"UNION SELECT g.geofence_id FROM at402.geofence_pending AS g WHERE g.device_id" EQ "ANY ($2)",
+		.arguments = 2, .types = {INT8OID, INT4ARRAYOID}},
 };
 
 /* How a column of device_state follows from that of a report. */
@@ -493,7 +596,7 @@ statement_text(const Definition *d)
 
 	if (d->pattern == AS_WRITTEN)
 		return psprintf(d->table != NULL && at402_has_rules(d->table) ? d->with_rules : d->text,
-						at402_schema_name("at402"));
+						at402_schema_name("at402"), at402_schema_name("postgis"));
 	if (d->pattern == INSERT_ROWS || d->pattern == INSERT_MISSING_ROWS)
 	{
 		c = read_columns(d->text, NULL);
@@ -540,7 +643,7 @@ plan_by_keys(SPIPlanPtr plan)
 {
 	/* a bitmap would lock rows in the order in which they lie, not in that of their keys */
 	static const char *const switches[] = {"enable_seqscan", "enable_bitmapscan",
-		"enable_hashjoin", "enable_mergejoin"};
+		"enable_hashjoin", "enable_mergejoin", "jit"};
 	int			level = NewGUCNestLevel();
 	CachedPlan *made;
 

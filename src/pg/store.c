@@ -26,6 +26,7 @@
 
 #include "pg/devices.h"
 #include "pg/environment.h"
+#include "pg/fence.h"
 #include "pg/quarantine.h"
 #include "pg/settings.h"
 #include "pg/statements.h"
@@ -150,6 +151,15 @@ devices_of_slice(At402Batch *batch, bool all)
 										   TYPALIGN_INT));
 }
 
+/* Locks the states of the devices of the slice, which tell where these were. */
+static void
+lock_states(At402Batch *batch)
+{
+	at402_run(AT402_SQL_LOCK_STATES, (Datum[]) {devices_of_slice(batch, true)}, NULL);
+	if (batch->fenced)
+		at402_fences_before(batch);
+}
+
 /*
  * A plain UPDATE of rows that are there costs two thirds of ON CONFLICT, which
  * locks each row before it changes it.
@@ -200,6 +210,8 @@ store_details(At402Batch *batch, bool again)
 			at402_run_batch(batch, again ? tables[i].missing : tables[i].statement);
 	if (homes & AT402_HOME_DEVICE)
 		at402_update_devices(batch);
+	if (batch->fenced)
+		at402_judge_fences(batch);
 }
 
 /* All reports of the slice are new; 23505 when one is not. */
@@ -211,6 +223,9 @@ store_new(void *argument)
 	SPI_connect();
 	for (int i = batch->first; i < batch->last; i++)
 		batch->reports[i]->is_new = true;
+	batch->fenced = at402_has_fences(batch);
+	if (batch->fenced)
+		lock_states(batch);
 	store_state(batch);
 	at402_run_batch(batch, AT402_SQL_NEW_POSITIONS);
 	/* a trigger may have put a row aside: only RETURNING can tell which */
@@ -237,9 +252,10 @@ store_any(void *argument)
 	bool		rules = at402_has_rules("position");
 
 	SPI_connect();
-	at402_run(AT402_SQL_LOCK_STATES, (Datum[]) {devices_of_slice(batch, true)}, NULL);
 	for (int i = batch->first; i < batch->last; i++)
 		batch->reports[i]->is_new = true;
+	batch->fenced = at402_has_fences(batch);
+	lock_states(batch);
 	if (rules)
 		find_repeats(batch);
 	at402_run_batch(batch, rules ? AT402_SQL_NEW_POSITIONS : AT402_SQL_POSITIONS);
