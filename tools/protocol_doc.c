@@ -386,7 +386,7 @@ print_comparison(const at402_module_def *def, unsigned bit, const at402_variant_
 static void
 print_modular(const at402_variant_def *v, const at402_variant_def *other)
 {
-	bool		prefixed = v->letter == 'Y';
+	bool		prefixed = v->prefixed;
 
 	printf("## Modules of %c\n\n%s\n\n"
 		   "| bit | module | title | bytes | in %c under this bit | tables |\n"

@@ -302,6 +302,8 @@ typedef enum at402_shape
 	AT402_TPMS, AT402_J1939_DTC, AT402_HGV_TRAILER
 } at402_shape;
 
+#define AT402_MAX_FIELDS 64		/* of a module */
+
 typedef struct at402_module_def
 {
 	const char *key;			/* name in jsonb, can.source, module.name */
@@ -321,6 +323,7 @@ typedef struct at402_module_def
 /* All modules of all variants; those of X and of Y in the order of their bits. */
 extern const at402_module_def at402_modules[];
 extern const size_t at402_module_count;
+#define AT402_MAX_MODULES 128
 
 /* Modules that older firmware of X sends under a bit that means another now. */
 #define AT402_OLDER_LAYOUTS 2
@@ -385,7 +388,8 @@ extern const char *const at402_trailer_flag_names[AT402_TRAILER_FLAGS];
  * protocol ('Z') or nothing (0); NULL: at402 does not read them. */
 extern const at402_variant_def *at402_find_variant(char letter, char protocol);
 
-/* How many reports a packet claims to have; those that do not count: 1. */
+/* How many reports a packet claims to have; of K, M and V, which do not count
+ * them: how many it has room for. */
 extern unsigned at402_claimed_reports(const uint8_t *bytes, size_t length);
 
 /* The bit of a variant's reason flags that at402_reason_names calls so; -1: none. */
@@ -410,7 +414,8 @@ enum
 
 /* ---- packets ---- */
 
-/* What the connection tells of the sender (protocol.md, "Who is talking"). */
+/* What the connection tells of the sender: a tracker that logs in sends no IMEI
+ * with its packets, one that does not, and every datagram, does. */
 typedef enum at402_sender
 {
 	AT402_SENDER_UNKNOWN,		/* bytes without a connection */

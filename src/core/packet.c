@@ -15,14 +15,6 @@
 #define CRC_SIZE 2
 #define COUNT_OFFSET 3
 
-unsigned
-at402_claimed_reports(const uint8_t *bytes, size_t length)
-{
-	const at402_variant_def *v = at402_find_variant((char) bytes[0], 0);
-
-	return v != NULL && !v->imei_always && length > COUNT_OFFSET ? bytes[COUNT_OFFSET] : 1;
-}
-
 /* The module that this reading of the packet has at a bit of the mask. */
 static const at402_module_def *
 find_module(const at402_packet *packet, unsigned bit)
@@ -127,6 +119,16 @@ static size_t
 least_report(const at402_variant_def *v)
 {
 	return v->header > 0 ? v->header : at402_block_size(v, 0, 0, 0);
+}
+
+unsigned
+at402_claimed_reports(const uint8_t *bytes, size_t length)
+{
+	const at402_variant_def *v = at402_find_variant((char) bytes[0], 0);
+
+	if (v == NULL || length <= COUNT_OFFSET)
+		return 1;
+	return v->imei_always ? 1 + (unsigned) (length / least_report(v)) : bytes[COUNT_OFFSET];
 }
 
 /*

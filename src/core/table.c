@@ -3,7 +3,8 @@
  *
  * Several passes over the same rows: numbers of the modules, sizes, fields,
  * modules, the order of modules by mask bit.  All of it is constant data; no
- * code runs to build it.  At the end: what is looked up in them.
+ * code runs to build it, and the compiler checks what it can.  At the end: what
+ * is looked up in them.
  */
 #include "table.h"
 
@@ -260,6 +261,57 @@ enum
 const at402_variant_def at402_variants[AT402_VARIANTS] = {
 #include "table_rows.h"
 };
+
+/* ---- what the compiler checks ---- */
+
+/* All rows are there: each counts itself. */
+_Static_assert(MODULE_COUNT <= AT402_MAX_MODULES, "more modules than AT402_MAX_MODULES");
+#define VARIANT(...) +1
+_Static_assert(0
+#include "table_rows.h"
+			   == AT402_VARIANTS, "AT402_VARIANTS is not the number of variants");
+#define REASON(...) +1
+_Static_assert(0
+#include "table_rows.h"
+			   == AT402_REASONS, "AT402_REASONS is not the number of reasons");
+#define STATUS(...) +1
+_Static_assert(0
+#include "table_rows.h"
+			   == AT402_STATUSES, "AT402_STATUSES is not the number of status flags");
+#define TRAILER_FLAG(...) +1
+_Static_assert(0
+#include "table_rows.h"
+			   == AT402_TRAILER_FLAGS, "AT402_TRAILER_FLAGS is not the number of flags");
+
+/* Bits stay within their masks, and have the names that the code asks for. */
+#define VARIANT(id, letter, imei, header, mask_offset, mask_width, time, reasons_offset,           \
+				reasons_width, status_offset, status_width, status_names, roll_over)               \
+	_Static_assert((mask_width) * 8 <= AT402_MASK_BITS && (reasons_width) <= 8 &&                  \
+				   (status_width) <= 4 && (roll_over) < (reasons_width) * 8 &&                     \
+				   (status_names) <= AT402_STATUSES && (status_names) <= (status_width) * 8,       \
+				   "variant " #id);
+#include "table_rows.h"
+#define MODULE(v, bit, key, ...)                                                                   \
+	_Static_assert((bit) < (IN_##v & (AT402_IN_X | AT402_IN_Z | AT402_IN_OLD) ? 48 : AT402_MASK_BITS), \
+				   "bit of module " #key);                                                         \
+	_Static_assert(sizeof(fields_##v##_##key) / sizeof(at402_field_def) <= AT402_MAX_FIELDS,       \
+				   "fields of module " #key);
+#include "table_rows.h"
+enum
+{
+#define REASON(bit, name) REASON_##name = bit,
+#define STATUS(bit, name) STATUS_##name = bit,
+#include "table_rows.h"
+};
+_Static_assert((int) REASON_time_interval == AT402_REASON_TIME_INTERVAL &&
+			   (int) REASON_distance == AT402_REASON_DISTANCE &&
+			   (int) REASON_geofence == AT402_REASON_GEOFENCE &&
+			   (int) REASON_heading_change == AT402_REASON_HEADING_CHANGE &&
+			   (int) REASON_roll_over == AT402_REASON_ROLL_OVER &&
+			   (int) STATUS_ignition == AT402_STATUS_IGNITION &&
+			   (int) STATUS_gnss_invalid == AT402_STATUS_GNSS_INVALID &&
+			   (int) STATUS_more_queued == AT402_STATUS_MORE_QUEUED &&
+			   (int) STATUS_stored == AT402_STATUS_STORED, "a flag is called otherwise");
 
 /* ---- look-ups ---- */
 

@@ -18,6 +18,8 @@
 
 #define AT402_SENDER_TEXT 32	/* IMEI as a login line had it, cut to this */
 
+StaticAssertDecl(AT402_SENDER_TEXT >= AT402_IMEI_TEXT, "an IMEI in a packet would be cut");
+
 /* What is done with a frame as a whole. */
 typedef enum At402Disposition
 {

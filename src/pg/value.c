@@ -19,7 +19,6 @@
 #define MAX_DIGITS 8			/* after the point; 1/256 has 8 */
 #define ENDLESS_DIGITS 12
 #define EPOCH_JDATE (UNIX_EPOCH_JDATE + AT402_EPOCH_UNIX / SECS_PER_DAY)
-#define MAX_FIELDS 64			/* of a module */
 
 bool
 at402_value_whole(const at402_field_def *field)
@@ -271,8 +270,8 @@ visit_json(void *context, at402_event event, const at402_field_def *field,
 typedef struct Members
 {
 	int			count;
-	const at402_field_def *fields[MAX_FIELDS];
-	at402_value values[MAX_FIELDS];
+	const at402_field_def *fields[AT402_MAX_FIELDS];
+	at402_value values[AT402_MAX_FIELDS];
 } Members;
 
 static void
@@ -306,7 +305,7 @@ static const uint8 *
 member_order(const at402_module *module, const Members *m)
 {
 	/* the two variants that share rows send different ones of them */
-	static uint8 *orders[AT402_VARIANTS][UINT8_MAX];
+	static uint8 *orders[AT402_VARIANTS][AT402_MAX_MODULES];
 	uint8	  **order = &orders[module->report->packet->variant - at402_variants]
 							   [module->def - at402_modules];
 

@@ -23,14 +23,15 @@ at402_queue_init(At402Listener *l)
 	dlist_init(&l->queue);
 }
 
-/* How many reports a frame holds, as it claims; K, M and V do not say. */
+StaticAssertDecl(AT402_SENDER_TEXT == AT402_SENDER_SIZE, "an IMEI of net would be cut again");
+
+/* How many reports a frame holds, as it claims; other frames count as one. */
 static int
 claimed_reports(const at402_arrival *a)
 {
 	if (a->kind != AT402_FRAME_PACKET)
 		return 1;
-	return a->bytes[0] == 'X' || a->bytes[0] == 'Y' ? Max(a->bytes[3], 1)
-													: 1 + (int) a->length / 40;
+	return Max((int) at402_claimed_reports(a->bytes, a->length), 1);
 }
 
 bool

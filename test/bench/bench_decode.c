@@ -40,6 +40,7 @@ sum_value(void *context, at402_event event, const at402_field_def *field,
 {
 	totals	   *t = context;
 
+	(void) field;
 	if (event == AT402_E_VALUE)
 	{
 		t->values++;

@@ -136,6 +136,7 @@ read_item(void *context, size_t n, bool object)
 	reader	   *r = context;
 	int			i = r->open[r->depth - 1].start;
 
+	(void) object;
 	while (n-- > 0)
 		i = skip(r->tape, i);
 	r->open[r->depth].start = i;

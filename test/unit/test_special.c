@@ -380,6 +380,55 @@ test_hgv_trailer(void)
 	}
 }
 
+/* ---- Y of older firmware: told by the exact length alone ---- */
+
+/* A trailer without deceleration_mss, with this many wheels and bytes of zeros behind. */
+static void
+fill_older_trailer(unsigned wheels, unsigned extra)
+{
+	fill(17, 0);
+	content.bytes[10] = 20;			/* low byte of speed */
+	content.bytes[13] = 52;			/* low byte of brake demand */
+	wire_put(&content, 1, wheels);
+	for (unsigned i = 0; i < wheels; i++)
+		wire_put(&content, 4, 0x215A0805);
+	wire_put(&content, 6, 0x010203040506);
+	for (unsigned i = 0; i < extra; i++)
+		wire_put(&content, 1, 0);
+}
+
+static void
+test_older_trailer(void)
+{
+	for (unsigned wheels = 0; wheels <= 50; wheels++)
+	{
+		const char *text;
+
+		fill_older_trailer(wheels, 0);
+		CHECK(content.length == 24 + 4 * wheels);
+		text = read_content('Y', HGV_TRAILER);
+		CHECK(strstr(text, " speed_kmh=20 road_angle_deg=0 deceleration_mss=null "
+					 "brake_demand_pressure_kpa=52 ") != NULL);
+		CHECK(strstr(text, "brake_pressures_kpa=[brake_pressure_kpa=1 ") != NULL);
+		CHECK((strstr(text, "wheels=[]") != NULL) == (wheels == 0));
+
+		/* one byte more, and it is the newer layout, whatever comes of it */
+		fill_older_trailer(wheels, 1);
+		text = read_content('Y', HGV_TRAILER);
+		CHECK(strstr(text, "deceleration_mss=null") == NULL);
+	}
+}
+
+static void
+test_older_rayvolt(void)
+{
+	for (size_t n = 0; n <= 24; n++)
+	{
+		fill(n, 1);
+		CHECK((strstr(read_content('Y', J1939_DTC), "battery_soc_percent=1 ") != NULL) == (n == 18));
+	}
+}
+
 /* ---- Y: too few bytes, extra bytes, unknown modules ---- */
 
 /* Bytes that the fields of a module need in Y, where that differs from X; reserved
@@ -509,6 +558,8 @@ main(void)
 	test_tpms();
 	test_j1939_dtc();
 	test_hgv_trailer();
+	test_older_trailer();
+	test_older_rayvolt();
 	test_least();
 	test_unknown();
 	test_bad_prefix();
