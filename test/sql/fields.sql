@@ -78,6 +78,8 @@ CREATE TEMP TABLE field AS
 			WITH ORDINALITY AS h (home, "column", ordinality),
 		unnest('{largest,ones,zeros}'::text[]) AS k (kind)
 	WHERE k.kind = 'largest' OR (f.type NOT IN ('list', 'name') AND f.field <> 'type_raw');
+CREATE INDEX ON field (protocol, module);
+ANALYZE field;
 
 -- the value as at402_encode takes it; a text is as long as its field
 CREATE FUNCTION value(f field) RETURNS jsonb LANGUAGE plpgsql AS $$

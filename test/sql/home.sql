@@ -102,8 +102,8 @@ CREATE TEMP TABLE stored AS
 			gsm_signal_dbm)),
 		('gnss_journey_stop', jsonb_build_object('lifetime_odometer_km', lifetime_odometer_km,
 			'engine_hours', engine_hours))
-	) AS v (module, value)
-	UNION ALL
+	) AS v (module, value);
+INSERT INTO stored			-- io
 	SELECT device_id, time, seq, 'digitals', jsonb_build_object('changes_mask',
 		sum(1 << line - 1 + CASE kind WHEN 'output' THEN 8 ELSE 0 END))
 	FROM at402.io WHERE kind IN ('input', 'output') GROUP BY 1, 2, 3
@@ -118,8 +118,8 @@ CREATE TEMP TABLE stored AS
 	UNION ALL
 	SELECT device_id, time, seq, 'one_wire_temperature',
 		jsonb_object_agg(format('probe_%s_temperature_c', line), value)
-	FROM at402.io WHERE kind = 'temperature' GROUP BY 1, 2, 3
-	UNION ALL
+	FROM at402.io WHERE kind = 'temperature' GROUP BY 1, 2, 3;
+INSERT INTO stored			-- buses and beacons
 	SELECT device_id, time, seq, 'driver_behaviour', to_jsonb(m) FROM at402.motion AS m
 	UNION ALL
 	SELECT device_id, time, seq, source, to_jsonb(c) - 'source' - 'data' || coalesce(data, '{}')
@@ -137,8 +137,8 @@ CREATE TEMP TABLE stored AS
 			|| jsonb_build_object('index', sensor_index, 'type', sensor_type)
 			|| coalesce(data, '{}') END
 		- '{device_id,time,seq,content_hash,n,kind}'::text[] ORDER BY n))
-	FROM at402.ble AS b GROUP BY 1, 2, 3, kind
-	UNION ALL
+	FROM at402.ble AS b GROUP BY 1, 2, 3, kind;
+INSERT INTO stored			-- the rest
 	SELECT device_id, time, seq, name, data FROM at402.module
 	UNION ALL
 	SELECT device_id, time, seq, 'geofence', jsonb_build_object('event_raw', detail->'event_raw')
