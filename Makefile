@@ -5,6 +5,8 @@
 #   make run        a private server with the listener on port 8888; installs what is missing
 #                   PORT=8888  LISTEN=localhost  DEMO=1 (0: no simulated trackers)
 #   make stop       stops that server
+#   make clean-run  stops it and removes its data
+#   make picture    doc/day.svg, the map of its first day
 #   make check      builds and tests everything; installs what is missing
 #   make torture    kills, stops and locks the server under load; nothing may be lost or doubled
 #                   ROUNDS=200  SEED=n (the one to repeat)
@@ -57,7 +59,7 @@ EXTRA_CLEAN = $(OBJS:.o=.d) $(UNIT_TESTS) $(FUZZERS) $(REPLAYS) test/bench/*.bin
 	tools/at402sim tools/protocol_doc
 
 # These work on a machine without PostgreSQL
-ifneq ($(filter-out run stop check torture unit fuzz bench-decode bench-core sim docs,$(or $(MAKECMDGOALS),all)),)
+ifneq ($(filter-out run stop clean-run picture check torture unit fuzz bench-decode bench-core sim docs,$(or $(MAKECMDGOALS),all)),)
 PG_CONFIG = pg_config
 PGXS := $(shell $(PG_CONFIG) --pgxs)
 ifeq ($(PGXS),)
@@ -86,7 +88,7 @@ $(DATA_built): $(SQL_PARTS) at402.control
 	{ printf '%s\n' '\echo Use "CREATE EXTENSION at402" to load this file. \quit'; \
 	  cat $(SQL_PARTS); } > $@
 
-run stop:
+run stop clean-run picture:
 	@tools/run.sh $@
 
 # PGXS has a check of its own, which only says that it is not supported
@@ -138,5 +140,5 @@ bench-core: test/bench/bench_decode.bin
 test/bench/bench_decode.bin: test/bench/bench_decode.c $(PURE) $(PURE_HEADERS) $(TEST_HEADERS)
 	$(CC) $(PURE_CFLAGS) $(TEST_CFLAGS) -O2 -o $@ $< $(PURE)
 
-.PHONY: run stop check torture sim docs unit fuzz bench-decode bench-core
+.PHONY: run stop clean-run picture check torture sim docs unit fuzz bench-decode bench-core
 .DELETE_ON_ERROR:

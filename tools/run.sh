@@ -1,8 +1,10 @@
 #!/bin/sh
-# run.sh - make run and make stop: a private PostgreSQL with at402 listening
+# run.sh - make run, stop, clean-run, picture: a private PostgreSQL with at402 listening
 #
-#   run.sh run      installs what is missing, builds, starts, shows what SQL sees
+#   run.sh run        installs what is missing, builds, starts, shows what SQL sees
 #   run.sh stop
+#   run.sh clean-run  stops it and removes its folder, with all data
+#   run.sh picture    doc/day.svg, the map of the first day in its database
 #
 # Everything but Debian's packages stays in one folder: .run of the checkout or, where the
 # server's user cannot work there, the one that choose_folder names.  The build is not installed
@@ -13,6 +15,7 @@
 #   data/        the cluster; appears only when it is complete
 #   at402.conf   settings, written anew by each run; ALTER SYSTEM wins over them
 #   port         PostgreSQL's own port, chosen once
+#   demo         the midnight that the simulated firm began at, Unix seconds
 #   started      checksum of build and settings that the server was started with
 #   log          the server's log
 set -eu
@@ -216,7 +219,7 @@ make_extension()
 	SQL
 }
 
-# Prints the port that trackers may report to.
+# Prints the port that trackers may report to.  An address that is no address does not get better.
 wait_for_listener()
 {
 	sql -At <<-'SQL'
@@ -224,7 +227,8 @@ wait_for_listener()
 		BEGIN
 			FOR attempt IN 1 .. 300
 			LOOP
-				EXIT WHEN EXISTS (SELECT FROM at402_stat_listener WHERE state = 'listening');
+				EXIT WHEN EXISTS (SELECT FROM at402_stat_listener
+					WHERE state = 'listening' OR last_error LIKE 'could not %');
 				PERFORM pg_sleep(0.1);
 			END LOOP;
 		END
@@ -233,29 +237,46 @@ wait_for_listener()
 	SQL
 }
 
+# Unix time from which on the firm's trackers have something to send
+demo_since()
+{
+	sql -At <<-'SQL'
+		SELECT coalesce(min(coalesce(extract(epoch FROM s.time)::bigint + 1, 0)), 0)
+		FROM at402.vehicle_device AS v LEFT JOIN at402.device_state AS s USING (device_id);
+	SQL
+}
+
+# demo HOST PORT: the simulated firm reports what it has not reported yet, up to now
+demo()
+{
+	if [ ! -f "$folder/demo" ]; then
+		tools/at402sim --story --sql | sql -1
+		date -u -d 'yesterday 00:00' +%s >"$folder/demo"
+	fi
+	say "12 simulated vehicles report to port $2 what they did since $(date -u -d "@$(cat "$folder/demo")" +%F)"
+	tools/at402sim --story --start "$(cat "$folder/demo")" --since "$(demo_since)" --host "$1" --port "$2"
+	sql -o /dev/null -c 'SELECT * FROM at402_maintain()'
+}
+
 show()
 {
 	sql <<-'SQL'
+		SET TIME ZONE 'UTC';
 		\echo
 		\echo Last positions
-		SELECT * FROM (
-			SELECT DISTINCT ON (device_id) d.imei, p.time, round(ST_Y(p.geom)::numeric, 5) AS latitude,
-				round(ST_X(p.geom)::numeric, 5) AS longitude, p.heading_deg
-			FROM at402.position p JOIN at402.device d ON d.id = p.device_id
-			WHERE p.geom IS NOT NULL
-			ORDER BY device_id, p.time DESC, p.seq DESC) last
-		ORDER BY time DESC LIMIT 5;
+		SELECT imei, name, time, round(latitude::numeric, 5) AS latitude,
+			round(longitude::numeric, 5) AS longitude, speed_kmh, ignition
+		FROM at402.last_position WHERE geom IS NOT NULL ORDER BY time DESC LIMIT 5;
 
-		\echo Speeds
-		SELECT d.imei, count(*) AS reports, round(avg(p.speed_kmh), 1) AS average_kmh,
-			max(p.speed_kmh) AS highest_kmh
-		FROM at402.position p JOIN at402.device d ON d.id = p.device_id
-		GROUP BY d.imei ORDER BY highest_kmh DESC NULLS LAST LIMIT 5;
+		\echo Trips
+		SELECT d.name, t.started_at::date AS day, count(*) AS trips, sum(t.distance_km) AS km,
+			sum(t.duration) AS driving, sum(t.idle) AS idle, max(t.max_speed_kmh) AS highest_kmh
+		FROM at402.trip AS t JOIN at402.device AS d ON d.id = t.device_id
+		GROUP BY d.id, day ORDER BY day DESC, d.id LIMIT 5;
 
 		\echo Events
 		SELECT kind, count(*) AS events, max(time) AS last
-		FROM at402.event
-		GROUP BY kind ORDER BY last DESC, kind LIMIT 10;
+		FROM at402.event GROUP BY kind ORDER BY events, kind LIMIT 10;
 	SQL
 }
 
@@ -286,8 +307,7 @@ run()
 		'*' | 0.0.0.0 | ::) host=localhost ;;
 		*) host=${LISTEN%%,*} ;;
 		esac
-		say "20 simulated trackers report to port $port"
-		tools/at402sim --host "$host" --port "$port"
+		demo "$host" "$port"
 	fi
 	show
 	say "listening on $LISTEN port $port, TCP and UDP; make stop stops it" \
@@ -307,7 +327,26 @@ stop()
 	fi
 }
 
+clean_run()
+{
+	become_owner clean-run
+	stop
+	rm -rf "$folder"
+	say "removed $folder"
+}
+
+picture()
+{
+	become_owner picture
+	choose_folder
+	bindir=$("$PG_CONFIG" --bindir)
+	running || die "at402 is not running: make run"
+	sql -f tools/picture.sql >doc/day.svg.new
+	mv doc/day.svg.new doc/day.svg
+}
+
 case ${1:-} in
-run | stop) "$1" ;;
-*) die "usage: run.sh run | stop" ;;
+run | stop | picture) "$1" ;;
+clean-run) clean_run ;;
+*) die "usage: run.sh run | stop | clean-run | picture" ;;
 esac

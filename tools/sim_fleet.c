@@ -667,5 +667,7 @@ sim_fleet_run(const sim_options *options)
 		fprintf(stderr, "at402sim: journal %s is not complete\n", options->journal);
 		return 2;
 	}
-	return fleet.answered == (expected > 0 ? expected : fleet.made) && fleet.answered > 0 ? 0 : 1;
+	/* a story that has been told up to now has nothing to send */
+	return fleet.answered == (expected > 0 ? expected : fleet.made) &&
+		(fleet.answered > 0 || options->story) ? 0 : 1;
 }

@@ -1,0 +1,81 @@
+# 021_readme.pl - README.md, followed literally: the statements of "In a server of yours" on a fresh
+# server, the frame sent by hand, the queries shown
+use strict;
+use warnings;
+use At402;
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+my $readme = slurp_file('README.md');
+
+# The text of a section, up to the next of its kind
+sub section
+{
+	my ($title) = @_;
+	my ($text) = $readme =~ /^## \Q$title\E\n(.*?)(?=^## |\z)/ms;
+	return $text // die "README.md has no section \"$title\"";
+}
+
+# The blocks of a section that are marked so
+sub blocks
+{
+	my ($text, $kind) = @_;
+	my @found;
+
+	while ($text =~ /^```(\w*)\n(.*?)^```$/msg)
+	{
+		push @found, $2 if $1 eq $kind;
+	}
+	return @found;
+}
+
+# What psql answers to a script that is typed into it, in the form of the README
+sub typed
+{
+	my ($node, $database, $script) = @_;
+	my ($output, $error) = ('', '');
+	my $done = IPC::Run::run([ 'psql', '-X', '-q', '-v', 'ON_ERROR_STOP=1', '-P', 'pager=off', '-d',
+			$node->connstr($database) ], '<', \$script, '>', \$output, '2>', \$error);
+
+	ok($done, 'psql takes it: ' . ($script =~ /(\S[^\n]*)/)[0]) or diag($error);
+	return $output;
+}
+
+my $node = PostgreSQL::Test::Cluster->new('readme');
+$node->init(extra => [ '--encoding', 'UTF8' ]);
+# so that the test disturbs no other server of this machine
+$node->append_conf('postgresql.conf', 'at402.port = 0');
+$node->start;
+
+my ($make, $settings, $state) = blocks(section('In a server of yours'), 'sql');
+typed($node, 'postgres', $make . $settings);
+$node->restart;
+my $port = listener_port($node);
+like(typed($node, $At402::database, $state), qr/^\s*listening \|\s+$port \|\s*$/m, 'and it listens');
+
+my $by_hand = section('One frame by hand');
+my ($hex) = $by_hand =~ /^ +echo ([0-9a-f]+) \|$/m;
+is(ask(connect_tcp($node), pack('H*', $hex)), '06', 'the frame is answered with 06');
+my ($query) = blocks($by_hand, 'sql');
+my ($shown) = blocks($by_hand, '');
+is(typed($node, $At402::database, $query), "$shown\n", 'and the row is the one that is shown');
+
+# the queries of "Try it", in the database of make run
+typed($node, $At402::database, scalar qx(tools/at402sim --story --sql));
+is(system('tools/at402sim', '--story', '--quiet', '--port', $port), 0, 'the firm reports');
+typed($node, $At402::database, 'SELECT at402_maintain() \\g /dev/null');
+my $session = join "\n", blocks(section('Try it'), '');
+my @queries = $session =~ /^(fleet=# .*?;)$/msg;
+cmp_ok(scalar @queries, '>', 0, 'README shows queries');
+foreach my $typed (@queries)
+{
+	my $output = typed($node, $At402::database, $typed =~ s/^fleet[=-]# //mgr);
+	unlike($output, qr/^\(0 rows\)/m, 'with rows');
+}
+
+# what make run shows
+my ($show) = slurp_file('tools/run.sh') =~ /^show\(\)\n\{\n.*?<<-'SQL'\n(.*?)\n\tSQL$/ms;
+unlike(typed($node, $At402::database, $show), qr/^\(0 rows\)/m, 'make run shows rows of everything');
+
+done_testing();
