@@ -1,5 +1,5 @@
 # 021_readme.pl - README.md, followed literally: the statements of "In a server of yours" on a fresh
-# server, the frame sent by hand, the queries shown
+# server, the frame sent by hand, the queries shown; and the statements of doc/queries.md
 use strict;
 use warnings;
 use At402;
@@ -73,6 +73,11 @@ foreach my $typed (@queries)
 	my $output = typed($node, $At402::database, $typed =~ s/^fleet[=-]# //mgr);
 	unlike($output, qr/^\(0 rows\)/m, 'with rows');
 }
+
+# doc/queries.md: statements that work
+my @statements = blocks(slurp_file('doc/queries.md'), 'sql');
+cmp_ok(scalar @statements, '>', 0, 'doc/queries.md has statements');
+typed($node, $At402::database, $_) foreach @statements;
 
 # what make run shows
 my ($show) = slurp_file('tools/run.sh') =~ /^show\(\)\n\{\n.*?<<-'SQL'\n(.*?)\n\tSQL$/ms;
