@@ -34,6 +34,7 @@
 #include "catalog/pg_type.h"
 #include "commands/extension.h"
 #include "executor/spi.h"
+#include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/guc.h"
@@ -350,6 +351,7 @@ static SPIPlanPtr plans[AT402_STATEMENTS];
 static bool stale = true;		/* a table may have changed since the plans were made */
 static Oid	planned_schema;		/* that they were made for */
 static Oid	planned_postgis;
+static Oid	planned_role;		/* the right to use a schema is looked at once */
 static bool distributed;		/* Citus is there */
 
 Oid
@@ -382,9 +384,12 @@ at402_schema_name(const char *extension)
 	return quote_identifier(get_namespace_name(at402_extension_schema(extension)));
 }
 
-/* A table changes seldom: it does no harm to make plans for any change anew. */
+/*
+ * Columns and rules change seldom: it does no harm to make plans for any change
+ * anew.  What VACUUM and ANALYZE note of a table is none, and comes often.
+ */
 static void
-table_changed(Datum unused, Oid relation)
+table_changed(Datum unused, int cache, uint32 hash)
 {
 	stale = true;
 }
@@ -397,11 +402,14 @@ at402_statements_refresh(void)
 	Oid			postgis = at402_extension_schema("postgis");
 
 	if (!registered)
-		CacheRegisterRelcacheCallback(table_changed, (Datum) 0);
+	{
+		CacheRegisterSyscacheCallback(ATTNUM, table_changed, (Datum) 0);
+		CacheRegisterSyscacheCallback(RULERELNAME, table_changed, (Datum) 0);
+	}
 	registered = true;
 	/* a plan that is being run must stay: a trigger may call at402_ingest */
-	if ((!stale && schema == planned_schema && postgis == planned_postgis) ||
-		at402_batch_is_nested())
+	if ((!stale && schema == planned_schema && postgis == planned_postgis &&
+		 GetUserId() == planned_role) || at402_batch_is_nested())
 		return;
 	for (int i = 0; i < AT402_STATEMENTS; i++)
 	{
@@ -412,6 +420,7 @@ at402_statements_refresh(void)
 	stale = false;
 	planned_schema = schema;
 	planned_postgis = postgis;
+	planned_role = GetUserId();
 	distributed = OidIsValid(get_extension_oid("citus", true));
 }
 

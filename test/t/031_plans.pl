@@ -72,5 +72,20 @@ listener_port($node);
 store_everything(3, 'plans of full tables');
 is(sql($node, "SELECT count(*) FROM pg_stat_user_tables WHERE schemaname = 'at402'
 	AND (last_analyze IS NOT NULL OR last_autoanalyze IS NOT NULL)"), '0', 'nobody has analysed them');
+
+subtest 'what a table is made of is read again when it changes, and not for VACUUM' => sub {
+	my $tracker = login_as($node, 4);
+	my $read = qr/Query Text: SELECT d.column_name/;
+
+	is(ask($tracker, packet(seq => 1)), '06', 'once');
+	my $offset = -s $node->logfile;
+	sql($node, "VACUUM (ANALYZE) at402.$_") foreach qw(device_state position);
+	is(ask($tracker, packet(seq => 2)), '06', 'VACUUM: answered');
+	unlike(slurp_file($node->logfile, $offset), $read, 'VACUUM: not read');
+	sql($node, 'ALTER TABLE at402.position ADD COLUMN remark text');
+	is(ask($tracker, packet(seq => 3)), '06', 'ALTER TABLE: answered');
+	like(slurp_file($node->logfile, $offset), $read, 'ALTER TABLE: read');
+};
+
 $node->stop;
 done_testing();
