@@ -22,7 +22,7 @@ CREATE FUNCTION at402_reports(frame at402_frame, protocol text DEFAULT NULL,
     OUT altitude_m int, OUT modules jsonb) RETURNS SETOF record
     AS 'MODULE_PATHNAME' LANGUAGE C IMMUTABLE PARALLEL SAFE ROWS 2;
 COMMENT ON FUNCTION at402_reports(at402_frame, text) IS
-    'one row a report of a packet, report_no from 0; the GNSS columns are those of gnss, else of gnss_extended; no row for text lines and packets that cannot be read';
+    'one row a report of a packet, report_no from 0; the GNSS columns are those of gnss, else of gnss_extended, as sent; no row for text lines and packets that cannot be read';
 
 CREATE FUNCTION at402_frames(stream bytea,
     OUT byte_offset int, OUT frame at402_frame, OUT skipped bytea) RETURNS SETOF record
