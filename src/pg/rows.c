@@ -344,18 +344,24 @@ emit_rest(At402Emitter *e)
 
 /* ---- the state of a device: one row of all its reports in the slice ---- */
 
+/* What only grows. */
 static void
-visit_odometer(void *context, at402_event event, const at402_field_def *field,
-			   const at402_value *value)
+visit_counter(void *context, at402_event event, const at402_field_def *field,
+			  const at402_value *value)
 {
+	static const char *const counters[] = {"lifetime_odometer_km", "engine_hours"};
 	At402Emitter *e = context;
-	int			column = at402_find_column(e, "lifetime_odometer_km", "lifetime_odometer_km");
 	at402_value measured = *value;
 
-	if (column != AT402_NO_COLUMN && e->nulls[column] &&
-		strcmp(field->name, "lifetime_odometer_km") == 0 &&
-		at402_measure(field, &measured, &e->none))
-		at402_set(e, column, at402_to_datum(TupleDescAttr(e->desc, column)->atttypid, field, &measured));
+	for (int i = 0; i < lengthof(counters); i++)
+	{
+		int			column = at402_find_column(e, counters[i], counters[i]);
+
+		if (column != AT402_NO_COLUMN && e->nulls[column] && strcmp(field->name, counters[i]) == 0 &&
+			at402_measure(field, &measured, &e->none))
+			at402_set(e, column, at402_to_datum(TupleDescAttr(e->desc, column)->atttypid, field,
+												&measured));
+	}
 }
 
 /* The values of a report, into these columns. */
@@ -399,10 +405,10 @@ emit_state(At402Emitter *e, At402Report **reports, int count, const bool *of_las
 		if (fix == NULL && at402_is_fix(r))
 			fix = r;
 		received_at = Max(received_at, r->item->input->received_at);
-		/* it only grows: the youngest that tells of it */
+		/* the youngest that tells of them */
 		while (at402_module_next(&r->report, &module))
 			if (!module.raw && module.def->home & AT402_HOME_POSITION)
-				at402_module_visit(&module, visit_odometer, e);
+				at402_module_visit(&module, visit_counter, e);
 	}
 	if (last == NULL)
 		return;

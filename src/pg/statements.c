@@ -342,7 +342,7 @@ static const struct
 	{"journey_distance_km", OF_LAST},
 	{"position_time", OF_FIX}, {"position_seq", OF_FIX}, {"geom", OF_FIX}, {"speed_kmh", OF_FIX},
 	{"heading_deg", OF_FIX}, {"altitude_m", OF_FIX},
-	{"lifetime_odometer_km", GREATEST}, {"last_seen", GREATEST}, {"dirty_since", LEAST},
+	{"lifetime_odometer_km", GREATEST}, {"engine_hours", GREATEST}, {"last_seen", GREATEST}, {"dirty_since", LEAST},
 };
 
 /* ---- what is known of the tables ---- */

@@ -175,6 +175,7 @@ FROM at402.position AS p JOIN at402.module AS m USING (device_id, time, seq)
 WHERE p.seq BETWEEN 80 AND 82 ORDER BY p.seq;
 
 -- tables of an older version of at402 do not have the columns that came later
+DROP VIEW at402.fuel;
 ALTER TABLE at402.can DROP COLUMN fuel_level_percent, DROP COLUMN mil_on_distance_km;
 ALTER TABLE at402.ble DROP COLUMN sensor_type;
 SELECT store(at402_encode('{"protocol": "Y", "imei": "490154203237518", "reports": [{"seq": 90,

@@ -89,7 +89,7 @@ COMMENT ON COLUMN at402.position.speed_kmh IS 'mine';
 ALTER TABLE at402.position DROP COLUMN hdop, DROP COLUMN geom;
 ALTER TABLE at402.device DROP COLUMN attributes;
 DROP INDEX at402.event_kind_time_idx;
-DROP TABLE at402.io, at402.motion_default;
+DROP TABLE at402.io, at402.motion_default CASCADE;
 DROP VIEW at402.last_position;
 SELECT at402_create_tables();
 SELECT b.attrelid, b.attname FROM before AS b

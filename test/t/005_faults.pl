@@ -120,7 +120,7 @@ subtest 'no partition at all' => sub {
 
 subtest 'a table dropped' => sub {
 	outage_ok('relation "at402.event" does not exist',
-		sub { sql($node, 'DROP TABLE at402.event') },
+		sub { sql($node, 'DROP TABLE at402.event CASCADE') },
 		sub { sql($node, 'SELECT at402_create_tables()') });
 };
 

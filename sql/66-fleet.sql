@@ -1,0 +1,216 @@
+-- Views: one question, one view.  And the fleet at any moment.
+--
+-- Views show their rows with the rights, and the row security, of who asks.  They
+-- have no window functions, so that a condition on device_id and time reaches the
+-- indexes of the tables below.
+CREATE FUNCTION at402_data_views()
+RETURNS TABLE (view_name text, query text, about text)
+LANGUAGE sql STABLE PARALLEL SAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT v.view_name, format(v.query, e.extnamespace::regnamespace), v.about
+	FROM pg_extension AS e, LATERAL (VALUES
+	('last_position',
+	 'SELECT d.id AS device_id, d.imei, d.name, s.time, s.received_at, s.position_time,
+		s.geom, %1$s.ST_X(s.geom) AS longitude, %1$s.ST_Y(s.geom) AS latitude,
+		s.speed_kmh, s.heading_deg, s.altitude_m, s.ignition, s.external_voltage_v,
+		s.battery_percent, s.lifetime_odometer_km, s.journey_distance_km,
+		coalesce(s.connected, false) AS connected, s.last_seen,
+		b.vehicle_id, v.name AS vehicle, v.plate,
+		s.lifetime_odometer_km + coalesce(b.odometer_offset_km, 0) AS odometer_km
+	  FROM at402.device AS d
+		LEFT JOIN at402.device_state AS s ON s.device_id = d.id
+		LEFT JOIN at402.vehicle_device AS b ON b.device_id = d.id AND b.valid @> coalesce(s.time, now())
+		LEFT JOIN at402.vehicle AS v ON v.id = b.vehicle_id',
+	 'where each device was last, in which state and in which vehicle'),
+
+	('fuel',
+	 'SELECT c.device_id, d.imei, c.time, c.seq, c.content_hash, c.n, c.source, c.fuel_level_percent,
+		c.fuel_level_raw, c.journey_fuel_l, c.total_fuel_l
+	  FROM at402.can AS c JOIN at402.device AS d ON d.id = c.device_id
+	  WHERE num_nonnulls(c.fuel_level_percent, c.fuel_level_raw, c.journey_fuel_l, c.total_fuel_l) > 0',
+	 'what the vehicle told of its fuel, and when'),
+
+	('temperature',
+	 'SELECT i.device_id, d.imei, i.time, i.seq, i.content_hash, i.n, ''1-wire'' AS source,
+		i.line::text AS sensor, i.value AS temperature_c, NULL::numeric AS humidity_percent
+	  FROM at402.io AS i JOIN at402.device AS d ON d.id = i.device_id
+	  WHERE i.kind = ''temperature'' AND i.value IS NOT NULL
+	  UNION ALL
+	  SELECT b.device_id, d.imei, b.time, b.seq, b.content_hash, b.n, ''ble'', b.mac::text, b.temperature_c,
+		b.humidity_percent
+	  FROM at402.ble AS b JOIN at402.device AS d ON d.id = b.device_id
+	  WHERE b.temperature_c IS NOT NULL AND b.valid IS NOT FALSE',
+	 'temperatures, and humidities, of 1-Wire probes and Bluetooth sensors'),
+
+	('input_period',
+	 'SELECT i.device_id, d.imei, i.line, i.time AS started_at, i.seq, i.content_hash, i.n, o.time AS ended_at,
+		o.time - i.time AS duration
+	  FROM at402.io AS i JOIN at402.device AS d ON d.id = i.device_id
+		LEFT JOIN LATERAL (
+			SELECT o.time FROM at402.io AS o
+			WHERE o.device_id = i.device_id AND o.kind = ''input'' AND o.line = i.line AND o.time > i.time
+			ORDER BY o.time LIMIT 1) AS o ON true
+	  WHERE i.kind = ''input'' AND i.state',
+	 'from when to when each input was on'),
+
+	('online_period',
+	 'SELECT e.device_id, d.imei, e.time AS started_at, e.seq, e.content_hash, e.n, o.time AS ended_at,
+		o.time - e.time AS duration
+	  FROM at402.event AS e JOIN at402.device AS d ON d.id = e.device_id
+		LEFT JOIN LATERAL (
+			SELECT o.time FROM at402.event AS o
+			WHERE o.device_id = e.device_id AND (o.kind = ''online'' OR o.kind = ''offline'') AND o.time > e.time
+			ORDER BY o.time LIMIT 1) AS o ON true
+	  WHERE e.kind = ''online''',
+	 'from when to when each device was connected'),
+
+	('service_due',
+	 'SELECT u.service_id, u.vehicle_id, u.vehicle, u.plate, u.service, u.odometer_km, u.engine_hours,
+		u.due_km, u.due_engine_hours, u.due_on, u.due_km - u.odometer_km AS left_km,
+		u.due_engine_hours - u.engine_hours AS left_engine_hours, u.due_on - u.today AS left_days,
+		coalesce(u.due_km <= u.odometer_km, false) OR coalesce(u.due_engine_hours <= u.engine_hours, false)
+			OR coalesce(u.due_on <= u.today, false) AS is_due
+	  FROM (
+		SELECT s.id AS service_id, s.vehicle_id, v.name AS vehicle, v.plate, s.name AS service,
+			s.done_km + s.every_km AS due_km, s.done_engine_hours + s.every_engine_hours AS due_engine_hours,
+			(s.done_on + s.every)::date AS due_on, n.odometer_km, n.engine_hours,
+			coalesce(n.today, (now() AT TIME ZONE ''UTC'')::date) AS today
+		FROM at402.service AS s JOIN at402.vehicle AS v ON v.id = s.vehicle_id
+			LEFT JOIN (
+				SELECT b.vehicle_id, max(t.lifetime_odometer_km + b.odometer_offset_km) AS odometer_km,
+					max(t.engine_hours + b.engine_hours_offset) AS engine_hours,
+					max((now() AT TIME ZONE d.time_zone)::date) AS today
+				FROM at402.vehicle_device AS b JOIN at402.device AS d ON d.id = b.device_id
+					LEFT JOIN at402.device_state AS t ON t.device_id = b.device_id
+				WHERE b.valid @> now()
+				GROUP BY b.vehicle_id) AS n ON n.vehicle_id = s.vehicle_id) AS u',
+	 'when each service of each vehicle is due, and what is left until then')
+		) AS v (view_name, query, about)
+	WHERE e.extname = 'postgis'
+$$;
+COMMENT ON FUNCTION at402_data_views() IS
+'definition of the views that at402_create_tables makes, in their order; in query, %1$s stands for the schema of PostGIS';
+
+-- The comment of a column of a view is that of the column of its name in a
+-- table that the view reads.  Those that are in no table:
+CREATE FUNCTION at402_data_view_columns()
+RETURNS TABLE (view_name text, column_name text, about text)
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+	VALUES
+	('last_position', 'longitude', 'degrees east of Greenwich'),
+	('last_position', 'latitude', 'degrees north of the equator'),
+	('last_position', 'vehicle_id', 'vehicle.id that the device was in at time'),
+	('last_position', 'vehicle', 'its name'),
+	('last_position', 'odometer_km', 'km, of the vehicle: lifetime_odometer_km and the offset'),
+	('temperature', 'source', '1-wire or ble'),
+	('temperature', 'sensor', 'number of the probe, or MAC address of the sensor'),
+	('temperature', 'temperature_c', 'degrees Celsius'),
+	('input_period', 'line', 'number of the input, from 1'),
+	('input_period', 'started_at', 'when it went on; key with device_id to n'),
+	('input_period', 'ended_at', 'when it changed next; NULL: it is still on'),
+	('input_period', 'duration', 'NULL: it is still on'),
+	('online_period', 'started_at', 'when it connected; key with device_id to n'),
+	('online_period', 'ended_at', 'when its last connection was gone; NULL: it is connected'),
+	('online_period', 'duration', 'NULL: it is connected'),
+	('service_due', 'service_id', 'service.id'),
+	('service_due', 'vehicle', 'its name'),
+	('service_due', 'service', 'what is to be done'),
+	('service_due', 'odometer_km', 'km, of the vehicle now'),
+	('service_due', 'engine_hours', 'h, of the vehicle now'),
+	('service_due', 'due_km', 'km, odometer at which it is due'),
+	('service_due', 'due_engine_hours', 'h, engine hours at which it is due'),
+	('service_due', 'due_on', 'date on which it is due'),
+	('service_due', 'left_km', 'km until it is due; negative: overdue'),
+	('service_due', 'left_engine_hours', 'h until it is due; negative: overdue'),
+	('service_due', 'left_days', 'days until it is due, in the time zone of the device; negative: overdue'),
+	('service_due', 'is_due', 'by any of the three')
+$$;
+COMMENT ON FUNCTION at402_data_view_columns() IS
+'comments of those columns of views that are in no table';
+
+DO $do$
+BEGIN
+	EXECUTE (SELECT pg_catalog.replace($sql$
+
+-- What a device reported last before a time is looked for in the day before
+-- first, then in the 8 days before, 64 days, 512 days, and everywhere: a search
+-- that is open into the past looks into every partition for each device.  (A
+-- nested loop goes through these ages in their order, and LIMIT 1 ends it.)
+CREATE FUNCTION at402_fleet_at(at timestamptz, known_at timestamptz DEFAULT 'infinity')
+RETURNS TABLE (device_id int, imei text, name text, "time" timestamptz, received_at timestamptz,
+	position_time timestamptz, geom @postgis@.geometry, longitude float8, latitude float8,
+	speed_kmh smallint, heading_deg smallint, altitude_m smallint, ignition bool,
+	external_voltage_v numeric, battery_percent smallint, lifetime_odometer_km int,
+	journey_distance_km numeric, connected bool, last_seen timestamptz, vehicle_id int, vehicle text,
+	plate text, odometer_km numeric)
+LANGUAGE plpgsql STABLE STRICT
+SET search_path = pg_catalog, pg_temp
+SET enable_seqscan = off
+SET enable_bitmapscan = off
+SET enable_hashjoin = off
+SET enable_mergejoin = off
+SET jit = off
+AS $$
+#variable_conflict use_column
+BEGIN
+	RETURN QUERY
+	WITH age (younger, older) AS MATERIALIZED (
+		VALUES (interval '0', interval '1 day'), ('1 day', '8 days'), ('8 days', '64 days'),
+			('64 days', '512 days'), ('512 days', NULL)
+	)
+	SELECT d.id, d.imei, d.name, r.time, r.received_at, f.time, f.geom, @postgis@.ST_X(f.geom),
+		@postgis@.ST_Y(f.geom), f.speed_kmh, f.heading_deg, f.altitude_m, r.ignition,
+		r.external_voltage_v, r.battery_percent, o.lifetime_odometer_km, r.journey_distance_km,
+		coalesce(c.kind = 'online', false), r.received_at, b.vehicle_id, v.name, v.plate,
+		o.lifetime_odometer_km + coalesce(b.odometer_offset_km, 0)
+	FROM at402.device AS d
+		LEFT JOIN LATERAL (
+			SELECT p.* FROM age AS a, LATERAL (
+				SELECT *, p.gnss_valid AND p.geom IS NOT NULL AS has_fix FROM at402.position AS p
+				WHERE p.device_id = d.id AND p.time <= at - a.younger
+					AND p.time > coalesce(at - a.older, '-infinity')
+					AND p.received_at <= known_at AND NOT p.time_suspect
+				ORDER BY p.time DESC, p.seq DESC, p.content_hash DESC LIMIT 1) AS p
+			LIMIT 1) AS r ON true
+		LEFT JOIN LATERAL (
+			SELECT r.time, r.geom, r.speed_kmh, r.heading_deg, r.altitude_m WHERE r.has_fix
+			UNION ALL
+			SELECT p.time, p.geom, p.speed_kmh, p.heading_deg, p.altitude_m FROM age AS a, LATERAL (
+				SELECT * FROM at402.position AS p
+				WHERE p.device_id = d.id AND p.time <= at - a.younger
+					AND p.time > coalesce(at - a.older, '-infinity')
+					AND p.received_at <= known_at AND NOT p.time_suspect AND p.gnss_valid AND p.geom IS NOT NULL
+				ORDER BY p.time DESC, p.seq DESC, p.content_hash DESC LIMIT 1) AS p
+			WHERE NOT r.has_fix
+			LIMIT 1) AS f ON true
+		LEFT JOIN LATERAL (
+			SELECT p.lifetime_odometer_km FROM age AS a, LATERAL (
+				SELECT p.lifetime_odometer_km FROM at402.position AS p
+				WHERE p.device_id = d.id AND p.time <= at - a.younger
+					AND p.time > coalesce(at - a.older, '-infinity')
+					AND p.received_at <= known_at AND NOT p.time_suspect AND p.lifetime_odometer_km IS NOT NULL
+				ORDER BY p.time DESC LIMIT 1) AS p
+			WHERE r.time IS NOT NULL
+			LIMIT 1) AS o ON true
+		LEFT JOIN LATERAL (
+			SELECT e.kind FROM age AS a, LATERAL (
+				SELECT e.kind FROM at402.event AS e
+				WHERE e.device_id = d.id AND e.time <= least(at, known_at) - a.younger
+					AND e.time > coalesce(least(at, known_at) - a.older, '-infinity')
+					AND (e.kind = 'online' OR e.kind = 'offline')
+				ORDER BY e.time DESC LIMIT 1) AS e
+			LIMIT 1) AS c ON true
+		LEFT JOIN at402.vehicle_device AS b ON b.device_id = d.id AND b.valid @> coalesce(r.time, at)
+		LEFT JOIN at402.vehicle AS v ON v.id = b.vehicle_id;
+END
+$$;
+COMMENT ON FUNCTION at402_fleet_at(timestamptz, timestamptz) IS
+'where each device was at a time, in which state and in which vehicle, as of what had been received by known_at: one row a device, columns as in at402.last_position.  Voltage, battery and journey_distance_km are those of the last report; connected: by the events online and offline; last_seen: when the last report was received';
+
+	$sql$, '@postgis@', extnamespace::regnamespace::pg_catalog.text)
+	FROM pg_catalog.pg_extension WHERE extname OPERATOR(pg_catalog.=) 'postgis');
+END
+$do$;

@@ -1,0 +1,96 @@
+-- Take-out: what is stored, in the formats of maps.
+--
+-- The schema of PostGIS is put in for @postgis@ when the extension is made.
+DO $do$
+BEGIN
+	EXECUTE (SELECT pg_catalog.replace($sql$
+
+CREATE FUNCTION at402_geojson(imei text, since timestamptz, until timestamptz) RETURNS jsonb
+LANGUAGE sql STABLE STRICT
+SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT jsonb_build_object('type', 'FeatureCollection', 'features', coalesce(jsonb_agg(
+		jsonb_build_object('type', 'Feature', 'geometry', f.geometry, 'properties', f.properties)
+		ORDER BY f.kind DESC, f.time, f.seq, f.content_hash), '[]'))
+	FROM (
+		SELECT 'trip' AS kind, t.started_at AS time, 0 AS seq, 0 AS content_hash,
+			@postgis@.ST_AsGeoJSON(@postgis@.ST_Force2D(t.line), 6)::jsonb AS geometry,
+			jsonb_build_object('kind', 'trip', 'imei', $1, 'started_at', t.started_at, 'ended_at', t.ended_at,
+				'distance_km', t.distance_km, 'odometer_km', t.odometer_km,
+				'duration_s', extract(epoch FROM t.duration)::bigint, 'idle_s', extract(epoch FROM t.idle)::bigint,
+				'max_speed_kmh', t.max_speed_kmh, 'mean_speed_kmh', t.mean_speed_kmh, 'fuel_l', t.fuel_l,
+				'driver', (SELECT d.name FROM at402.driver AS d WHERE d.id = t.driver_id),
+				'vehicle', (SELECT v.name FROM at402.vehicle AS v WHERE v.id = t.vehicle_id),
+				'private', t.private) AS properties
+		FROM @extschema@.at402_trips($1, $2, $3) AS t WHERE t.line IS NOT NULL
+		UNION ALL
+		SELECT 'position', p.time, p.seq, p.content_hash, @postgis@.ST_AsGeoJSON(p.geom, 6)::jsonb,
+			jsonb_build_object('kind', 'position', 'imei', $1, 'time', p.time, 'speed_kmh', p.speed_kmh,
+				'heading_deg', p.heading_deg, 'altitude_m', p.altitude_m, 'ignition', p.ignition,
+				'reasons', @extschema@.at402_reason_names(p.reasons))
+		FROM at402.position AS p
+		WHERE p.device_id = (SELECT d.id FROM at402.device AS d WHERE d.imei = $1)
+			AND p.time >= $2 AND p.time < $3 AND p.gnss_valid AND p.geom IS NOT NULL AND NOT p.time_suspect) AS f
+$$;
+COMMENT ON FUNCTION at402_geojson(text, timestamptz, timestamptz) IS
+'a FeatureCollection of a device: its trips that overlap the time from since up to until as lines, and its valid fixes in that time as points; property kind is trip or position';
+
+-- A segment of the track for each trip, and for what lies between two.
+CREATE FUNCTION at402_gpx(imei text, since timestamptz, until timestamptz) RETURNS text
+LANGUAGE sql STABLE STRICT
+SET search_path = pg_catalog, pg_temp
+SET timezone = 'UTC'
+AS $$
+	SELECT '<?xml version="1.0" encoding="UTF-8"?>' || E'\n' || xmlelement(name gpx,
+		xmlattributes('1.1' AS version, 'at402' AS creator, 'http://www.topografix.com/GPX/1/1' AS xmlns),
+		(SELECT xmlelement(name trk, xmlelement(name name, coalesce(d.name, d.imei)), xmlagg(s.segment ORDER BY s.part))
+		 FROM at402.device AS d, LATERAL (
+			SELECT p.part, xmlelement(name trkseg, xmlagg(xmlelement(name trkpt,
+				xmlattributes(@postgis@.ST_Y(p.geom) AS lat, @postgis@.ST_X(p.geom) AS lon),
+				CASE WHEN p.altitude_m IS NOT NULL THEN xmlelement(name ele, p.altitude_m) END,
+				xmlelement(name time, to_char(p.time, 'YYYY-MM-DD"T"HH24:MI:SS"Z"')))
+				ORDER BY p.time, p.seq, p.content_hash)) AS segment
+			FROM (SELECT p.*, width_bucket(p.time, e.edges) AS part
+				  FROM at402.position AS p, (
+					SELECT array_agg(edge ORDER BY edge) AS edges FROM @extschema@.at402_trips($1, $2, $3) AS t,
+						unnest(ARRAY[t.started_at, t.ended_at + interval '1 microsecond']) AS edge
+					WHERE edge IS NOT NULL) AS e
+				  WHERE p.device_id = d.id AND p.time >= $2 AND p.time < $3
+					AND p.gnss_valid AND p.geom IS NOT NULL AND NOT p.time_suspect) AS p
+			GROUP BY p.part) AS s
+		 WHERE d.imei = $1
+		 GROUP BY d.id))::text
+$$;
+COMMENT ON FUNCTION at402_gpx(text, timestamptz, timestamptz) IS
+'a GPX 1.1 track of the valid fixes of a device from since up to until, with a segment for each trip and for what lies between two trips';
+
+CREATE FUNCTION at402_mvt(z int, x int, y int) RETURNS bytea
+LANGUAGE sql STABLE STRICT PARALLEL SAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+	WITH tile AS (
+		SELECT t.tile, @postgis@.ST_Transform(t.tile, 4326) AS box FROM @postgis@.ST_TileEnvelope(z, x, y) AS t (tile)
+	), places AS (
+		SELECT @postgis@.ST_AsMVTGeom(@postgis@.ST_Transform(p.geom, 3857), t.tile) AS geom, p.device_id, p.imei,
+			p.name, p.vehicle, p.plate, p.time, p.speed_kmh, p.heading_deg, p.ignition, p.connected
+		FROM at402.last_position AS p JOIN tile AS t ON p.geom OPERATOR(@postgis@.&&) t.box
+	), fences AS (
+		SELECT @postgis@.ST_AsMVTGeom(@postgis@.ST_Transform(CASE WHEN v.radius_m > 0
+				THEN @postgis@.ST_Buffer(v.geom::@postgis@.geography, v.radius_m)::@postgis@.geometry
+				ELSE v.geom END, 3857), t.tile) AS geom, g.id, g.name, g.speed_limit_kmh
+		FROM at402.geofence_version AS v JOIN tile AS t ON v.box OPERATOR(@postgis@.&&) t.box
+			JOIN at402.geofence AS g ON g.id = v.geofence_id
+		WHERE upper_inf(v.valid)
+	)
+	SELECT coalesce((SELECT @postgis@.ST_AsMVT(places, 'last_position', 4096, 'geom', 'device_id') FROM places
+					 WHERE geom IS NOT NULL), '')
+		|| coalesce((SELECT @postgis@.ST_AsMVT(fences, 'geofence', 4096, 'geom', 'id') FROM fences
+					 WHERE geom IS NOT NULL), '')
+$$;
+COMMENT ON FUNCTION at402_mvt(int, int, int) IS
+'a vector tile of Web Mercator with the layers last_position and geofence, as far as the caller may see them: a function layer of pg_tileserv';
+
+	$sql$, '@postgis@', extnamespace::regnamespace::pg_catalog.text)
+	FROM pg_catalog.pg_extension WHERE extname OPERATOR(pg_catalog.=) 'postgis');
+END
+$do$;
