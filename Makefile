@@ -13,6 +13,9 @@
 #   make unit       the tests of src/core and src/net, which need no PostgreSQL
 #   make fuzz       libFuzzer on each target of test/fuzz; needs clang
 #                   FUZZ_SECONDS=60 each
+#   make bench      what the listener reaches, beside what the machine could do; results in .bench
+#                   BENCH="ratio profile latency connections flat size queries"  BENCH_SECONDS=8
+#                   BENCH_ROWS=20 (million)
 #   make bench-decode   reports decoded in a second, by src/core and in SQL; installs what is missing
 #   make sim        tools/at402sim, simulated trackers
 #   make docs       doc/protocol.md, from the table that decodes, and doc/sql.md, from the comments in SQL;
@@ -59,7 +62,7 @@ EXTRA_CLEAN = $(OBJS:.o=.d) $(UNIT_TESTS) $(FUZZERS) $(REPLAYS) test/bench/*.bin
 	tools/at402sim tools/protocol_doc
 
 # These work on a machine without PostgreSQL
-ifneq ($(filter-out run stop clean-run picture check torture unit fuzz bench-decode bench-core sim docs,$(or $(MAKECMDGOALS),all)),)
+ifneq ($(filter-out run stop clean-run picture check torture unit fuzz bench bench-decode bench-core bench-load sim docs,$(or $(MAKECMDGOALS),all)),)
 PG_CONFIG = pg_config
 PGXS := $(shell $(PG_CONFIG) --pgxs)
 ifeq ($(PGXS),)
@@ -97,7 +100,7 @@ check:
 	@test/check.sh
 endif
 
-torture:
+torture bench bench-decode:
 	@test/check.sh $@
 
 sim: tools/at402sim
@@ -130,15 +133,14 @@ fuzz: $(FUZZERS)
 $(FUZZERS): %.bin: %.c $(PURE) $(PURE_HEADERS) $(TEST_HEADERS)
 	clang $(PURE_CFLAGS) $(TEST_CFLAGS) $(SANITIZE) -fsanitize=fuzzer -o $@ $< $(PURE)
 
-bench-decode:
-	@test/check.sh $@
-
 bench-core: test/bench/bench_decode.bin
 	$<
 
-# Optimized as PGXS does it
-test/bench/bench_decode.bin: test/bench/bench_decode.c $(PURE) $(PURE_HEADERS) $(TEST_HEADERS)
-	$(CC) $(PURE_CFLAGS) $(TEST_CFLAGS) -O2 -o $@ $< $(PURE)
+bench-load: test/bench/load.bin
 
-.PHONY: run stop clean-run picture check torture sim docs unit fuzz bench-decode bench-core
+# Optimized as PGXS does it
+test/bench/%.bin: test/bench/%.c $(PURE) $(PURE_HEADERS) $(TEST_HEADERS)
+	$(CC) $(PURE_CFLAGS) $(TEST_CFLAGS) -O2 -o $@ $< $(PURE) -lm
+
+.PHONY: run stop clean-run picture check torture sim docs unit fuzz bench bench-decode bench-core bench-load
 .DELETE_ON_ERROR:

@@ -2,6 +2,7 @@
 # check.sh - make check: builds everything and runs every test
 #
 #   check.sh                all of them
+#   check.sh bench          make bench: test/bench/bench.pl, which tells what the variables BENCH* are
 #   check.sh bench-decode   make bench-decode: rates of the decoder
 #   check.sh docs           make docs: writes doc/sql.md of the checkout
 #   check.sh torture        make torture: test/t/008_torture.pl alone, for ROUNDS rounds with SEED
@@ -106,6 +107,17 @@ in_server()
 	start_server && run_sql postgres -f "$1" && stop_server
 }
 
+# The results stay in .bench of the checkout.
+bench()
+{
+	mkdir "$work/results" && chown "$user" "$work/results" &&
+		make_in gcc gcc bench-load &&
+		make_in gcc gcc installcheck REGRESS= PROVE_TESTS=test/bench/bench.pl PROVE_FLAGS=-v \
+			BENCH="${BENCH:-}" BENCH_SECONDS="${BENCH_SECONDS:-}" BENCH_ROWS="${BENCH_ROWS:-}" \
+			BENCH_RESULTS="$work/results" &&
+		rm -rf "$checkout/.bench" && cp -r "$work/results" "$checkout/.bench"
+}
+
 # Rates of the decoder: the core alone, then in a server.
 bench_decode()
 {
@@ -171,6 +183,11 @@ chown -R "$user" "$work"
 cd "$work/gcc"
 
 case ${1:-} in
+bench)
+	build gcc >/dev/null
+	bench
+	exit
+	;;
 bench-decode)
 	build gcc >/dev/null
 	bench_decode
