@@ -274,9 +274,15 @@ show()
 		FROM at402.trip AS t JOIN at402.device AS d ON d.id = t.device_id
 		GROUP BY d.id, day ORDER BY day DESC, d.id LIMIT 5;
 
+		\echo Visits
+		SELECT f.name AS place, count(*) AS visits, count(DISTINCT v.device_id) AS vehicles,
+			avg(v.left_at - v.entered_at)::interval(0) AS usual
+		FROM at402.geofence_visit AS v JOIN at402.geofence AS f ON f.id = v.geofence_id
+		WHERE 'customer' = ANY (f.tags) GROUP BY f.id ORDER BY visits DESC, place LIMIT 5;
+
 		\echo Events
 		SELECT kind, count(*) AS events, max(time) AS last
-		FROM at402.event GROUP BY kind ORDER BY events, kind LIMIT 10;
+		FROM at402.event GROUP BY kind ORDER BY events, kind LIMIT 5;
 	SQL
 }
 

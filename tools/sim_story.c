@@ -112,7 +112,8 @@ sim_story_begin(sim_vehicle *v, double latitude_deg, double longitude_deg)
 	v->driver = FIRST_KEY + v->number;
 	v->tank_percent = sim_between(v->random, 55, 95);
 	v->battery_percent = 100;
-	v->calls_left = v->number == TRUCK_3 ? UINT_MAX : 8;	/* it comes by the truck stop */
+	/* out for long enough on the first day: to the truck stop, or until the cooling fails */
+	v->calls_left = v->number == TRUCK_3 ? UINT_MAX : v->number == REEFER_2 ? 16 : 8;
 	v->leave_at = v->time + CLOCK(6, 0) + (int64_t) sim_between(v->random, 0, CLOCK(1, 30));
 }
 
