@@ -165,10 +165,13 @@ subtest 'SQL and control characters in login fields' => sub {
 		'06', 'answered');
 	is(ask($tracker, packet(seq => 1)), '06', 'its packet too');
 	is(sql($node, $device), $hex->($sql, $control, "\"'\\%s\$1{}"), 'kept as sent, as data');
-	is(ask($tracker, login(imei(9), model => "M\xFCnchen  ", vin => "V\0rest", firmware => "\xFF")),
+	is(ask($tracker, login(imei(9), model => "M\xFCnchen  ", vin => "V\0rest", firmware => "\xFFf")),
 		'06', 'Latin-1 and NUL: answered');
-	is(sql($node, $device), $hex->("M\xC3\xBCnchen", 'V', "\xC3\xBF"),
+	is(sql($node, $device), $hex->("M\xC3\xBCnchen", 'V', "\xC3\xBFf"),
 		'read as Latin-1, up to the NUL, without trailing blanks');
+	is(ask($tracker, login(imei(9), model => '  ', vin => '000', firmware => "\xFF\xFF")),
+		'06', 'blanks: answered');
+	is(sql($node, $device), $hex->("M\xC3\xBCnchen", 'V', "\xC3\xBFf"), 'and no news');
 	foreach my $imei ("' OR 1=1 --", "\x00\x01\x02", '9' x 900, "\xFF" x 15, '$' x 15)
 	{
 		is(ask($tracker, login($imei)), '06', 'an IMEI that is none: answered');
