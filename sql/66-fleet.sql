@@ -136,9 +136,11 @@ BEGIN
 	EXECUTE (SELECT pg_catalog.replace($sql$
 
 -- What a device reported last before a time is looked for in the day before
--- first, then in the 8 days before, 64 days, 512 days, and everywhere: a search
--- that is open into the past looks into every partition for each device.  (A
--- nested loop goes through these ages in their order, and LIMIT 1 ends it.)
+-- first: partitions of other days are left out once, when the query begins.  Only
+-- who did not report in that day is searched for in the 8 days before, 64 days,
+-- 512 days, and everywhere: a search that is open into the past looks into every
+-- partition for each device.  (A nested loop goes through these ages in their
+-- order, as UNION ALL does through its parts, and LIMIT 1 ends it.)
 CREATE FUNCTION at402_fleet_at(at timestamptz, known_at timestamptz DEFAULT 'infinity')
 RETURNS TABLE (device_id int, imei text, name text, "time" timestamptz, received_at timestamptz,
 	position_time timestamptz, geom @postgis@.geometry, longitude float8, latitude float8,
@@ -158,16 +160,21 @@ AS $$
 BEGIN
 	RETURN QUERY
 	WITH age (younger, older) AS MATERIALIZED (
-		VALUES (interval '0', interval '1 day'), ('1 day', '8 days'), ('8 days', '64 days'),
-			('64 days', '512 days'), ('512 days', NULL)
+		VALUES (interval '1 day', interval '8 days'), ('8 days', '64 days'), ('64 days', '512 days'),
+			('512 days', NULL)
 	)
 	SELECT d.id, d.imei, d.name, r.time, r.received_at, f.time, f.geom, @postgis@.ST_X(f.geom),
 		@postgis@.ST_Y(f.geom), f.speed_kmh, f.heading_deg, f.altitude_m, r.ignition,
 		r.external_voltage_v, r.battery_percent, o.lifetime_odometer_km, r.journey_distance_km,
-		coalesce(c.kind = 'online', false), r.received_at, b.vehicle_id, v.name, v.plate,
-		o.lifetime_odometer_km + coalesce(b.odometer_offset_km, 0)
+		s.connected, r.received_at,
+		b.vehicle_id, v.name, v.plate, o.lifetime_odometer_km + coalesce(b.odometer_offset_km, 0)
 	FROM at402.device AS d
 		LEFT JOIN LATERAL (
+			(SELECT *, p.gnss_valid AND p.geom IS NOT NULL AS has_fix FROM at402.position AS p
+			 WHERE p.device_id = d.id AND p.time <= at AND p.time > at - interval '1 day'
+				AND p.received_at <= known_at AND NOT p.time_suspect
+			 ORDER BY p.time DESC, p.seq DESC, p.content_hash DESC LIMIT 1)
+			UNION ALL
 			SELECT p.* FROM age AS a, LATERAL (
 				SELECT *, p.gnss_valid AND p.geom IS NOT NULL AS has_fix FROM at402.position AS p
 				WHERE p.device_id = d.id AND p.time <= at - a.younger
@@ -178,37 +185,36 @@ BEGIN
 		LEFT JOIN LATERAL (
 			SELECT r.time, r.geom, r.speed_kmh, r.heading_deg, r.altitude_m WHERE r.has_fix
 			UNION ALL
-			SELECT p.time, p.geom, p.speed_kmh, p.heading_deg, p.altitude_m FROM age AS a, LATERAL (
-				SELECT * FROM at402.position AS p
+			(SELECT p.time, p.geom, p.speed_kmh, p.heading_deg, p.altitude_m FROM at402.position AS p
+			 WHERE p.device_id = d.id AND p.time <= at AND p.time > at - interval '1 day'
+				AND p.received_at <= known_at AND NOT p.time_suspect AND NOT r.has_fix
+				AND p.gnss_valid AND p.geom IS NOT NULL
+			 ORDER BY p.time DESC, p.seq DESC, p.content_hash DESC LIMIT 1)
+			UNION ALL
+			SELECT p.* FROM age AS a, LATERAL (
+				SELECT p.time, p.geom, p.speed_kmh, p.heading_deg, p.altitude_m FROM at402.position AS p
 				WHERE p.device_id = d.id AND p.time <= at - a.younger
 					AND p.time > coalesce(at - a.older, '-infinity')
-					AND p.received_at <= known_at AND NOT p.time_suspect AND p.gnss_valid AND p.geom IS NOT NULL
+					AND p.received_at <= known_at AND NOT p.time_suspect AND NOT r.has_fix
+				AND p.gnss_valid AND p.geom IS NOT NULL
 				ORDER BY p.time DESC, p.seq DESC, p.content_hash DESC LIMIT 1) AS p
-			WHERE NOT r.has_fix
 			LIMIT 1) AS f ON true
+		-- of the last report of all it is known what it left
+		LEFT JOIN at402.device_state AS s ON s.device_id = d.id AND s.time = r.time AND s.received_at <= known_at
 		LEFT JOIN LATERAL (
-			SELECT p.lifetime_odometer_km FROM age AS a, LATERAL (
-				SELECT p.lifetime_odometer_km FROM at402.position AS p
-				WHERE p.device_id = d.id AND p.time <= at - a.younger
-					AND p.time > coalesce(at - a.older, '-infinity')
-					AND p.received_at <= known_at AND NOT p.time_suspect AND p.lifetime_odometer_km IS NOT NULL
-				ORDER BY p.time DESC LIMIT 1) AS p
-			WHERE r.time IS NOT NULL
+			SELECT s.lifetime_odometer_km WHERE s.device_id IS NOT NULL
+			UNION ALL
+			(SELECT p.lifetime_odometer_km FROM at402.position AS p
+			 WHERE s.device_id IS NULL AND p.device_id = d.id AND p.time <= at AND p.time > at - interval '1 day'
+				AND p.received_at <= known_at AND NOT p.time_suspect AND p.lifetime_odometer_km IS NOT NULL
+			 ORDER BY p.time DESC LIMIT 1)
 			LIMIT 1) AS o ON true
-		LEFT JOIN LATERAL (
-			SELECT e.kind FROM age AS a, LATERAL (
-				SELECT e.kind FROM at402.event AS e
-				WHERE e.device_id = d.id AND e.time <= least(at, known_at) - a.younger
-					AND e.time > coalesce(least(at, known_at) - a.older, '-infinity')
-					AND (e.kind = 'online' OR e.kind = 'offline')
-				ORDER BY e.time DESC LIMIT 1) AS e
-			LIMIT 1) AS c ON true
 		LEFT JOIN at402.vehicle_device AS b ON b.device_id = d.id AND b.valid @> coalesce(r.time, at)
 		LEFT JOIN at402.vehicle AS v ON v.id = b.vehicle_id;
 END
 $$;
 COMMENT ON FUNCTION at402_fleet_at(timestamptz, timestamptz) IS
-'where each device was at a time, in which state and in which vehicle, as of what had been received by known_at: one row a device, columns as in at402.last_position.  Voltage, battery and journey_distance_km are those of the last report; connected: by the events online and offline; last_seen: when the last report was received';
+'where each device was at a time, in which state and in which vehicle, as of what had been received by known_at: one row a device, columns as in at402.last_position.  Voltage, battery and journey_distance_km are those of the last report; lifetime_odometer_km: NULL when it was told last more than a day before; connected: NULL when the device has reported since (online_period tells it).  last_seen: when the last report was received';
 
 	$sql$, '@postgis@', extnamespace::regnamespace::pg_catalog.text)
 	FROM pg_catalog.pg_extension WHERE extname OPERATOR(pg_catalog.=) 'postgis');

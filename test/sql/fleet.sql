@@ -129,8 +129,6 @@ BEGIN;
 SELECT send('08:00', gnss('08:00', 0.1) || '{"gnss_journey_stop": {"lifetime_odometer_km": 500, "engine_hours": 40}}');
 SELECT send('08:30', gnss('08:30', 0.2));
 SELECT send('12:30', '{}', false);
-INSERT INTO at402.event (device_id, time, seq, content_hash, n, kind)
-	SELECT 1, at(clock), -1, 0, 0, kind FROM (VALUES ('07:59', 'online'), ('08:15', 'offline')) AS v (clock, kind);
 -- came a day late
 SELECT i.inserted FROM (SELECT at402_decode(frame) AS doc FROM at402.frame ORDER BY received_at LIMIT 1) AS f,
 	at402_ingest(ARRAY[at402_encode(jsonb_set(doc, '{reports,0,time}', '"2026-03-02T08:05:00Z"'))],
