@@ -467,14 +467,17 @@ COMMENT ON FUNCTION at402_geofence_visits(text, timestamptz, timestamptz, int) I
 CREATE FUNCTION at402_geofence_changes(visits jsonb, others jsonb)
 RETURNS TABLE (geofence_id int, entered_at timestamptz, seq smallint, content_hash int,
 	left_at timestamptz, left_seq smallint, left_hash int, shown bool)
-LANGUAGE sql IMMUTABLE PARALLEL SAFE
+LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE ROWS 10
 SET search_path = pg_catalog, pg_temp
 AS $$
+BEGIN
+	RETURN QUERY
 	SELECT * FROM jsonb_to_recordset(visits) AS v(geofence_id int, entered_at timestamptz, seq smallint,
 		content_hash int, left_at timestamptz, left_seq smallint, left_hash int, shown bool)
 	EXCEPT
 	SELECT * FROM jsonb_to_recordset(others) AS v(geofence_id int, entered_at timestamptz, seq smallint,
-		content_hash int, left_at timestamptz, left_seq smallint, left_hash int, shown bool)
+		content_hash int, left_at timestamptz, left_seq smallint, left_hash int, shown bool);
+END
 $$;
 COMMENT ON FUNCTION at402_geofence_changes(jsonb, jsonb) IS
 'part of at402_rejudge_geofences: what is in one list of visits and not in another';
@@ -525,6 +528,10 @@ BEGIN
 					AND (j.left_at IS NULL OR (s.entered_at, s.seq, s.content_hash)
 						< (j.left_at, coalesce(j.left_seq, -1), coalesce(j.left_hash, 0)))));
 
+	IF NOT EXISTS (SELECT FROM @extschema@.at402_geofence_changes(known, judged))
+		AND NOT EXISTS (SELECT FROM @extschema@.at402_geofence_changes(judged, known)) THEN
+		RETURN;
+	END IF;
 	DELETE FROM at402.geofence_visit AS s USING @extschema@.at402_geofence_changes(known, judged) AS c
 	WHERE c.shown AND s.device_id = device AND s.geofence_id = c.geofence_id
 		AND s.entered_at = c.entered_at AND s.seq = c.seq AND s.content_hash = c.content_hash;

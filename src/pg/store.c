@@ -151,21 +151,9 @@ devices_of_slice(At402Batch *batch, bool all)
 										   TYPALIGN_INT));
 }
 
-/* Locks the states of the devices of the slice, which tell where these were. */
+/* States of devices that have none yet. */
 static void
-lock_states(At402Batch *batch)
-{
-	at402_run(AT402_SQL_LOCK_STATES, (Datum[]) {devices_of_slice(batch, true)}, NULL);
-	if (batch->fenced)
-		at402_fences_before(batch);
-}
-
-/*
- * A plain UPDATE of rows that are there costs two thirds of ON CONFLICT, which
- * locks each row before it changes it.
- */
-static void
-store_state(At402Batch *batch)
+add_states(At402Batch *batch)
 {
 	Datum		stateless;
 
@@ -175,7 +163,15 @@ store_state(At402Batch *batch)
 	stateless = devices_of_slice(batch, false);
 	if (ARR_NDIM(DatumGetArrayTypeP(stateless)) > 0)
 		at402_run(AT402_SQL_NEW_STATES, &stateless, NULL);
-	at402_run_batch(batch, AT402_SQL_STATE);
+}
+
+/* Locks the states of the devices of the slice, which tell where these were. */
+static void
+lock_states(At402Batch *batch)
+{
+	at402_run(AT402_SQL_LOCK_STATES, (Datum[]) {devices_of_slice(batch, true)}, NULL);
+	if (batch->fenced)
+		at402_fences_before(batch);
 }
 
 /*
@@ -224,9 +220,12 @@ store_new(void *argument)
 	for (int i = batch->first; i < batch->last; i++)
 		batch->reports[i]->is_new = true;
 	batch->fenced = at402_has_fences(batch);
+	add_states(batch);
 	if (batch->fenced)
 		lock_states(batch);
-	store_state(batch);
+	/* a plain UPDATE of rows that are there costs two thirds of ON CONFLICT, which locks each
+	 * row before it changes it */
+	at402_run_batch(batch, AT402_SQL_STATE);
 	at402_run_batch(batch, AT402_SQL_NEW_POSITIONS);
 	/* a trigger may have put a row aside: only RETURNING can tell which */
 	if (mark_new(batch) != batch->last - batch->first)
@@ -261,7 +260,8 @@ store_any(void *argument)
 	at402_run_batch(batch, rules ? AT402_SQL_NEW_POSITIONS : AT402_SQL_POSITIONS);
 	if (mark_new(batch) > 0)
 	{
-		store_state(batch);
+		add_states(batch);
+		at402_run_batch(batch, AT402_SQL_STATE);
 		store_details(batch, true);
 	}
 	SPI_finish();
