@@ -48,7 +48,8 @@ need_packages()
 	problem=$($apt_get install -y --no-install-recommends $missing 2>&1 >/dev/null </dev/null) ||
 		problem=$({ $apt_get update
 			$apt_get install -y --no-install-recommends $missing; } 2>&1 >/dev/null </dev/null) ||
-		die "no package source gives$missing: $(say "$problem" | grep -m 1 -E '^(E|sudo):')"
+		die "no package source gives$missing: $(say "$problem" |
+			grep -v 'unable to resolve host' | grep -m 1 -E '^(E|sudo):')"	# a mere warning
 }
 
 # PostgreSQL refuses to run as root: then it is user postgres of Debian's package who runs it.

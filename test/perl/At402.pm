@@ -402,6 +402,14 @@ END
 	$_->kill_kill foreach grep { $_->pumpable } @fleets;
 }
 
+# Is there no such process, or only what is left of it?
+sub has_ended
+{
+	my ($pid) = @_;
+	open my $stat, '<', "/proc/$pid/stat" or return 1;
+	return (<$stat> // '') !~ /\) [^Z] /;
+}
+
 # Ends a listener, the maintenance worker, a backend or the postmaster as a crash does, and waits
 # until the server listens again.  Needs restart_after_crash, which PostgreSQL::Test::Cluster turns
 # off.
@@ -415,8 +423,10 @@ sub kill_hard
 		my ($postmaster) = split /\n/, slurp_file($node->data_dir . '/postmaster.pid');
 
 		$node->kill9;
-		# while the system still knows it, another does not start
-		system_or_bail('tail', '-f', '-s', '0.01', "--pid=$postmaster", '/dev/null');
+		# while the system still knows it, another does not start; and where process 1 does not
+		# collect the dead, it will know it for ever
+		select(undef, undef, undef, 0.01) until has_ended($postmaster);
+		unlink $node->data_dir . '/postmaster.pid' if -e "/proc/$postmaster";
 		start_again($node);
 	}
 	elsif ($victim eq 'backend')

@@ -70,6 +70,24 @@ COMMIT;
 DROP EXTENSION at402;
 \set VERBOSITY default
 
+-- with CASCADE it takes the frames along; after that it can be made again, and nothing else is missing
+CREATE TEMP VIEW ours AS
+	SELECT tgrelid::regclass::text AS of, tgname AS name FROM pg_trigger
+	WHERE tgname LIKE 'at402\_%' AND tgparentid = 0
+	UNION ALL
+	SELECT 'frame', attname FROM pg_attribute
+	WHERE attrelid = 'at402.frame'::regclass AND attnum > 0 AND NOT attisdropped;
+BEGIN;
+CREATE TEMP TABLE made ON COMMIT DROP AS TABLE ours;
+INSERT INTO at402.frame (received_at, frame) VALUES (now(), '24410d');
+DROP EXTENSION at402 CASCADE;
+SELECT count(*) > 0 AS missing FROM (TABLE made EXCEPT TABLE ours) AS m;
+TRUNCATE at402.frame;
+CREATE EXTENSION at402;
+SELECT at402_create_tables();
+TABLE made EXCEPT TABLE ours;
+ROLLBACK;
+
 -- ---- made again: what is missing comes back, the rest stays ----
 
 CREATE TEMP TABLE before AS
