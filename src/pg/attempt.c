@@ -26,10 +26,11 @@ at402_attempt(At402Level level, At402Work work, void *argument, ErrorData **erro
 	volatile bool done = false;
 
 	*error = NULL;
-	if (level == AT402_SUBTRANSACTION)
+	if (level != AT402_TRANSACTION)
 	{
 		BeginInternalSubTransaction(NULL);
 		MemoryContextSwitchTo(caller_context);
+		XactReadOnly |= level == AT402_READING;
 	}
 
 	PG_TRY();
@@ -48,8 +49,11 @@ at402_attempt(At402Level level, At402Work work, void *argument, ErrorData **erro
 			PopActiveSnapshot();
 			CommitTransactionCommand();
 		}
-		else
+		else if (level == AT402_SUBTRANSACTION)
 			ReleaseCurrentSubTransaction();
+		else
+			/* with locks, notices and settings of whoever's code was run */
+			RollbackAndReleaseCurrentSubTransaction();
 		done = true;
 	}
 	PG_CATCH();

@@ -10,13 +10,14 @@
 typedef enum At402Level
 {
 	AT402_TRANSACTION,			/* only where none is open: a background worker */
-	AT402_SUBTRANSACTION
+	AT402_SUBTRANSACTION,
+	AT402_READING				/* a subtransaction that may not write, and is always undone */
 } At402Level;
 
 typedef void (*At402Work) (void *argument);
 
 /*
- * Runs work in a (sub)transaction of its own and commits it.  True when that
+ * Runs work in a (sub)transaction of its own and ends it.  True when that
  * was done.  False when it raised: all it did is undone, and *error holds what
  * it raised, copied to the caller's memory context.
  */

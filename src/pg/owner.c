@@ -37,24 +37,33 @@ at402_tables_owner(void)
 }
 
 At402Caller
-at402_become_owner(void)
+at402_become(Oid role)
 {
 	At402Caller caller = {0};
-	Oid			owner = at402_tables_owner();
 
 	GetUserIdAndSecContext(&caller.user, &caller.context);
-	if (!OidIsValid(owner) || owner == caller.user || !is_member_of_role(caller.user, owner))
+	if (!OidIsValid(role) || role == caller.user)
 		return caller;
 	caller.switched = true;
+	SetUserIdAndSecContext(role, caller.context | SECURITY_LOCAL_USERID_CHANGE |
+						   SECURITY_RESTRICTED_OPERATION);
+	caller.guc_level = NewGUCNestLevel();
+	return caller;
+}
+
+At402Caller
+at402_become_owner(void)
+{
+	Oid			owner = at402_tables_owner();
+
+	if (!OidIsValid(owner) || owner == GetUserId() || !is_member_of_role(GetUserId(), owner))
+		return (At402Caller) {0};
 	/* what is deferred could only run later, as the caller */
 	SPI_connect();
 	if (SPI_execute("SET CONSTRAINTS ALL IMMEDIATE", false, 0) != SPI_OK_UTILITY)
 		elog(ERROR, "could not make constraints immediate");
 	SPI_finish();
-	SetUserIdAndSecContext(owner, caller.context | SECURITY_LOCAL_USERID_CHANGE |
-						   SECURITY_RESTRICTED_OPERATION);
-	caller.guc_level = NewGUCNestLevel();
-	return caller;
+	return at402_become(owner);
 }
 
 void

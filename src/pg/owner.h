@@ -18,6 +18,12 @@ typedef struct At402Caller
 } At402Caller;
 
 /*
+ * From here on the current user is this role, in a security-restricted operation.
+ * For statements of ours: whether the caller may act for the role is not asked.
+ */
+extern At402Caller at402_become(Oid role);
+
+/*
  * From here on the current user is the owner of at402.position, in a
  * security-restricted operation, where the caller is a superuser or another
  * member of that role; else nothing changes.  An error that ends the

@@ -17,6 +17,7 @@
 #include "utils/memutils.h"
 
 #include "pg/presence.h"
+#include "pg/rule_batch.h"
 #include "pg/settings.h"
 #include "pg/statements.h"
 #include "pg/try.h"
@@ -192,6 +193,7 @@ at402_store_presence(At402Batch *batch)
 	at402_decide(batch);
 	batch->presence = all;
 	batch->presence_count = count;
+	at402_rules_run(batch);
 }
 
 List *

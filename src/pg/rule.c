@@ -20,6 +20,11 @@
 #include "pg/rule.h"
 #include "pg/settings.h"
 
+#define KEYS_GIVEN "unnest($1, $2, $3, $4) AS k(device_id, \"time\", seq, content_hash)"
+#define SAME_KEY(a, b)                                                                             \
+	a ".device_id = " b ".device_id AND " a ".\"time\" = " b ".\"time\" AND "                      \
+	a ".seq = " b ".seq AND " a ".content_hash = " b ".content_hash"
+
 static const At402Source sources[] = {
 	{.name = "position", .table = "position", .runs = true},
 	{.name = "event", .table = "event", .numbered = true, .before = "b.kind = r.kind"},
@@ -37,7 +42,7 @@ static const At402Source sources[] = {
 };
 
 const At402Source *
-at402_source(const char *name)
+at402_rule_source(const char *name)
 {
 	for (int i = 0; i < lengthof(sources); i++)
 		if (strcmp(sources[i].name, name) == 0)
@@ -46,7 +51,7 @@ at402_source(const char *name)
 }
 
 bool
-at402_source_has_b(const At402Source *source)
+at402_rule_source_has_b(const At402Source *source)
 {
 	return strcmp(source->name, "state") != 0;
 }
@@ -106,8 +111,7 @@ add_position(StringInfo sql, const At402Source *source)
 			"ORDER BY x.seq DESC, x.content_hash DESC LIMIT 1) AS p ON true");
 	else
 		appendStringInfoString(sql,
-			" LEFT JOIN at402.position AS p ON p.device_id = r.device_id "
-			"AND p.\"time\" = r.\"time\" AND p.seq = r.seq AND p.content_hash = r.content_hash");
+			" LEFT JOIN at402.position AS p ON " SAME_KEY("p", "r"));
 }
 
 /* Reports whose clock is far ahead take no part. */
@@ -116,9 +120,8 @@ not_suspect(const At402Source *source, const char *row)
 {
 	if (strcmp(source->table, "position") == 0)
 		return psprintf("NOT %s.time_suspect", row);
-	return psprintf("NOT EXISTS (SELECT FROM at402.position AS s WHERE s.device_id = %1$s.device_id "
-					"AND s.\"time\" = %1$s.\"time\" AND s.seq = %1$s.seq "
-					"AND s.content_hash = %1$s.content_hash AND s.time_suspect)", row);
+	return psprintf("NOT EXISTS (SELECT FROM at402.position AS s WHERE " SAME_KEY("s", "%1$s")
+					" AND s.time_suspect)", row);
 }
 
 static const char *
@@ -167,22 +170,46 @@ key_columns(const At402Source *source)
 					source->numbered ? "r.n" : "0::int2", source->part ? source->part : "''::text");
 }
 
+/* Keys of the rows that come next after those of the keys given. */
+static void
+add_next_keys(StringInfo sql, const At402Source *source)
+{
+	const char *n = source->numbered ? ", %s.n" : "";
+
+	appendStringInfo(sql,
+		"(SELECT DISTINCT r.device_id, r.\"time\", r.seq, r.content_hash%1$s "
+		"FROM " KEYS_GIVEN " JOIN at402.%2$s AS b ON " SAME_KEY("b", "k") " "
+		"JOIN LATERAL (SELECT * FROM at402.%2$s AS r WHERE r.device_id = b.device_id "
+		"  AND r.\"time\" >= b.\"time\" AND r.\"time\" <= b.\"time\" + interval '24:00' "
+		"  AND (r.\"time\", r.seq, r.content_hash%1$s) > (b.\"time\", b.seq, b.content_hash%3$s) "
+		"  AND %4$s AND %5$s "
+		"  ORDER BY r.\"time\", r.seq, r.content_hash%1$s LIMIT 1) AS r ON true) AS k",
+		psprintf(n, "r"), source->table, psprintf(n, "b"), source->before ? source->before : "true",
+		not_suspect(source, "r"));
+}
+
 static void
 add_rows(StringInfo sql, const At402Source *source, At402Look look)
 {
 	appendStringInfoString(sql, " FROM ");
-	if (look == AT402_LOOK_KEYS)
-		appendStringInfoString(sql, "unnest($1, $2, $3, $4) AS k(device_id, \"time\", seq, "
-							   "content_hash) JOIN ");
-	appendStringInfo(sql, "at402.%s AS r", source->table);
-	if (look != AT402_LOOK_KEYS)
+	if (look == AT402_LOOK_NEXT)
+		add_next_keys(sql, source);
+	else if (look == AT402_LOOK_KEYS)
+		appendStringInfoString(sql, KEYS_GIVEN);
+	else
+	{
+		appendStringInfo(sql, "at402.%s AS r", source->table);
 		return;
-	appendStringInfoString(sql, " ON r.device_id = k.device_id");
+	}
+	appendStringInfo(sql, " JOIN at402.%s AS r ON ", source->table);
 	if (is_trip(source))
-		appendStringInfoString(sql, " AND r.started_at = k.\"time\"");
-	else if (at402_source_has_b(source))
-		appendStringInfoString(sql, " AND r.\"time\" = k.\"time\" AND r.seq = k.seq "
-							   "AND r.content_hash = k.content_hash");
+		appendStringInfoString(sql, "r.device_id = k.device_id AND r.started_at = k.\"time\"");
+	else if (!at402_rule_source_has_b(source))
+		appendStringInfoString(sql, "r.device_id = k.device_id");
+	else
+		appendStringInfoString(sql, SAME_KEY("r", "k"));
+	if (look == AT402_LOOK_NEXT && source->numbered)
+		appendStringInfoString(sql, " AND r.n = k.n");
 }
 
 static void
@@ -191,7 +218,7 @@ add_limits(StringInfo sql, const At402Source *source, At402Look look)
 	const char *direction = look == AT402_LOOK_BACK ? " DESC" : "";
 	const char *time = is_trip(source) ? "ended_at" : "\"time\"";
 
-	if (look == AT402_LOOK_KEYS)
+	if (look == AT402_LOOK_KEYS || look == AT402_LOOK_NEXT)
 		return;
 	if (look == AT402_LOOK_SPAN)
 		appendStringInfo(sql, " WHERE r.%1$s >= $1 AND r.%1$s < $2", time);

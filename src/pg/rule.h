@@ -19,9 +19,9 @@ typedef struct At402Source
 } At402Source;
 
 /* NULL: there is none of that name. */
-extern const At402Source *at402_source(const char *name);
+extern const At402Source *at402_rule_source(const char *name);
 
-extern bool at402_source_has_b(const At402Source *source);
+extern bool at402_rule_source_has_b(const At402Source *source);
 
 /* What a condition or message uses beside r. */
 typedef struct At402Uses
@@ -41,6 +41,7 @@ extern void at402_uses_add(At402Uses *uses, const char *word);
 typedef enum At402Look
 {
 	AT402_LOOK_KEYS,			/* $1 to $4: arrays of device_id, time, seq, content_hash */
+	AT402_LOOK_NEXT,			/* the same: those that come next after them, within a day */
 	AT402_LOOK_BACK,			/* $1 device_id, from $2 back to $3, part $4: the last first */
 	AT402_LOOK_ON,				/* $1 device_id, from $2 up to $3, part $4 */
 	AT402_LOOK_SPAN				/* of all devices, from $1 up to, but without, $2; in order */

@@ -18,6 +18,7 @@
 #include "access/htup_details.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_namespace.h"
+#include "catalog/pg_proc.h"
 #include "catalog/pg_type.h"
 #include "commands/trigger.h"
 #include "executor/executor.h"
@@ -38,9 +39,10 @@
 #include "utils/rel.h"
 #include "utils/ruleutils.h"
 #include "utils/snapmgr.h"
+#include "utils/syscache.h"
 #include "utils/timestamp.h"
 
-#include "pg/rule.h"
+#include "pg/rule_set.h"
 #include "pg/settings.h"
 
 PG_FUNCTION_INFO_V1(at402_rule_check);
@@ -110,7 +112,7 @@ analyse(const At402Source *source, const char *condition)
 								 source->table);
 	RawStmt    *raw;
 
-	if (at402_source_has_b(source))
+	if (at402_rule_source_has_b(source))
 		frame = psprintf("%s, (SELECT * FROM at402.%s) AS b", frame, source->table);
 	raw = linitial_node(RawStmt, raw_parser(frame, RAW_PARSE_DEFAULT));
 	((SelectStmt *) raw->stmt)->whereClause = expression;
@@ -392,7 +394,7 @@ check_statements(const At402Checked *c, Oid run_as)
 	at402_rule_settings();
 	PushActiveSnapshot(GetTransactionSnapshot());
 	check_statement(c->source, AT402_LOOK_KEYS, &c->uses, expressions);
-	if (c->source->runs && at402_source_has_b(c->source))
+	if (c->source->runs && at402_rule_source_has_b(c->source))
 		check_statement(c->source, AT402_LOOK_BACK, &c->uses, list_make1(c->condition));
 	PopActiveSnapshot();
 	AtEOXact_GUC(true, level);
@@ -402,7 +404,7 @@ check_statements(const At402Checked *c, Oid run_as)
 At402Checked
 at402_rule_checked(const char *source, const char *condition, const char *message, Oid run_as)
 {
-	At402Checked c = {.source = at402_source(source)};
+	At402Checked c = {.source = at402_rule_source(source)};
 	Search		search = {.uses = &c.uses};
 	Caller		caller = {.role = run_as};
 	ErrorContextCallback callback;
@@ -422,6 +424,86 @@ at402_rule_checked(const char *source, const char *condition, const char *messag
 	c.message = read_message(c.source, message, &c.uses);
 	check_statements(&c, run_as);
 	return c;
+}
+
+/* ---- trust ---- */
+
+static bool
+is_trusted(Oid owner)
+{
+	return superuser_arg(owner) || owner == GetUserId();
+}
+
+static void
+raise_distrust(const char *kind, const char *name)
+{
+	ereport(ERROR, errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+			errmsg("the rule calls %s %s, which would run with your rights", kind, name),
+			errdetail("It belongs neither to you nor to a superuser."));
+}
+
+static bool
+check_owner(Oid function, void *unused)
+{
+	HeapTuple	tuple = SearchSysCache1(PROCOID, ObjectIdGetDatum(function));
+	Oid			owner;
+
+	if (!HeapTupleIsValid(tuple))
+		elog(ERROR, "cache lookup failed for function %u", function);
+	owner = ((Form_pg_proc) GETSTRUCT(tuple))->proowner;
+	ReleaseSysCache(tuple);
+	if (!is_trusted(owner))
+		raise_distrust("function", get_func_name(function));
+	return false;
+}
+
+/* The constraints of a domain call what its owner likes. */
+static void
+check_domain(Oid type)
+{
+	HeapTuple	tuple = SearchSysCache1(TYPEOID, ObjectIdGetDatum(type));
+	Oid			owner;
+
+	if (!HeapTupleIsValid(tuple))
+		elog(ERROR, "cache lookup failed for type %u", type);
+	owner = ((Form_pg_type) GETSTRUCT(tuple))->typowner;
+	ReleaseSysCache(tuple);
+	if (!is_trusted(owner))
+		raise_distrust("domain", format_type_be(type));
+}
+
+static bool
+check_owners(Node *node, void *unused)
+{
+	if (node == NULL)
+		return false;
+	check_functions_in_node(node, check_owner, NULL);
+	if (IsA(node, CoerceToDomain))
+		check_domain(((CoerceToDomain *) node)->resulttype);
+	if (IsA(node, Query))
+		return query_tree_walker((Query *) node, check_owners, NULL, 0);
+	return expression_tree_walker(node, check_owners, NULL);
+}
+
+void
+at402_rule_check_trust(const At402Rule *rule)
+{
+	List	   *expressions = list_make1((char *) rule->condition);
+	int			level = NewGUCNestLevel();
+	char	   *sql;
+	Oid			types[] = {INT4ARRAYOID, TIMESTAMPTZARRAYOID, INT2ARRAYOID, INT4ARRAYOID};
+	Oid			owner = get_role_oid(rule->owner, true);
+
+	at402_rule_settings();
+	if (OidIsValid(owner) && !is_trusted(owner))
+	{
+		sql = at402_rule_statement(rule->source, AT402_LOOK_KEYS, &rule->uses, expressions);
+		/* with what stands behind views and policies */
+		check_owners(linitial(pg_analyze_and_rewrite_fixedparams(
+			linitial_node(RawStmt, raw_parser(sql, RAW_PARSE_DEFAULT)), sql, types,
+			AT402_LOOK_ARGUMENTS, NULL)), NULL);
+	}
+	AtEOXact_GUC(true, level);
 }
 
 /* ---- the trigger ---- */

@@ -43,6 +43,8 @@ bool		at402_routine_events;
 int			at402_future_limit;
 int			at402_quarantine_limit;
 int			at402_maintain_interval;
+int			at402_rule_timeout;
+int			at402_alert_max_age;
 
 /* Read by at402.authorise_driver(). */
 static int	unknown_drivers;
@@ -260,6 +262,17 @@ define_storing_settings(void)
 }
 
 static void
+define_rule_settings(void)
+{
+	define_int("at402.rule_timeout",
+			   "Longest time that a rule may take for a batch; 0: no limit.",
+			   &at402_rule_timeout, 100, 0, INT_MAX, PGC_SUSET, GUC_UNIT_MS);
+	define_int("at402.alert_max_age",
+			   "Rows that are older than this raise no alert.",
+			   &at402_alert_max_age, SECS_PER_DAY, 0, INT_MAX, PGC_USERSET, GUC_UNIT_S);
+}
+
+static void
 define_maintenance_settings(void)
 {
 	define_string("at402.partition_interval",
@@ -295,6 +308,7 @@ at402_define_settings(void)
 	define_listener_settings();
 	define_command_settings();
 	define_storing_settings();
+	define_rule_settings();
 	define_maintenance_settings();
 	MarkGUCPrefixReserved("at402");
 }

@@ -39,6 +39,10 @@ extern bool at402_routine_events;
 extern int	at402_future_limit; /* s */
 extern int	at402_quarantine_limit; /* MB */
 
+/* rules */
+extern int	at402_rule_timeout; /* ms */
+extern int	at402_alert_max_age;	/* s */
+
 /* maintenance */
 extern int	at402_maintain_interval;	/* s */
 

@@ -46,7 +46,7 @@
 
 #include "pg/statements.h"
 
-#define MAX_ARGUMENTS 8
+#define MAX_ARGUMENTS 16
 
 #define EQ " OPERATOR(pg_catalog.=) "
 #define KEY "device_id, \"time\", seq, content_hash"
@@ -320,6 +320,97 @@ static const Definition definitions[AT402_STATEMENTS] = {
 		"  AND g.left_at IS NULL "
 		"UNION SELECT g.geofence_id FROM at402.geofence_pending AS g WHERE g.device_id" EQ "ANY ($2)",
 		.arguments = 2, .types = {INT8OID, INT4ARRAYOID}},
+	/* rules: what stands in the tables */
+	[AT402_SQL_RULE_RUNS] = {AS_WRITTEN,
+		"SELECT u.rule_id, u.device_id, u.part, u.version, u.since, u.decided, u.alert_time, "
+		"  u.alert_seq, u.alert_content_hash "
+		"FROM at402.rule_run AS u WHERE u.device_id" EQ "ANY ($1)",
+		.arguments = 1, .types = {INT4ARRAYOID}},
+	[AT402_SQL_RULE_ALERTS] = {AS_WRITTEN,
+		"SELECT a.device_id, a.\"time\", a.seq, a.content_hash, a.part, a.ended_at "
+		"FROM at402.alert AS a WHERE a.device_id" EQ "ANY ($1) "
+		"AND a.\"time\" OPERATOR(pg_catalog.>=) $2 AND a.rule_id" EQ "$3",
+		.arguments = 3, .types = {INT4ARRAYOID, TIMESTAMPTZOID, INT4OID}},
+	/* more reports since the first of these than there are of these */
+	[AT402_SQL_RULE_BEHIND] = {AS_WRITTEN,
+		"SELECT u.device_id FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), "
+		"  pg_catalog.unnest($3)) AS u(device_id, first, reports) "
+		"WHERE u.reports OPERATOR(pg_catalog.<) (SELECT pg_catalog.count(*) FROM ("
+		"  SELECT FROM at402.position AS p WHERE p.device_id" EQ "u.device_id "
+		"  AND p.\"time\" OPERATOR(pg_catalog.>=) u.first AND NOT p.time_suspect "
+		"  LIMIT u.reports OPERATOR(pg_catalog.+) 1) AS x)",
+		.arguments = 3, .types = {INT4ARRAYOID, 1185 /* timestamptz[] */ , 1016 /* int8[] */ }},
+	/* and what becomes of them */
+	[AT402_SQL_LOCK_ALERTS] = {AS_WRITTEN,
+		"LOCK TABLE at402.rule_run, at402.alert, at402.outbox IN ROW EXCLUSIVE MODE",
+		.arguments = 0},
+#define GIVEN_ALERTS                                                                               \
+	"ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3), "             \
+	"pg_catalog.unnest($4), pg_catalog.unnest($5), "
+	[AT402_SQL_NEW_ALERTS] = {AS_WRITTEN,
+		"INSERT INTO at402.alert (" KEY ", rule_id, part, ended_at, level, message, rule_name, "
+		"  geom, detail) "
+		"SELECT u.device_id, u.\"time\", u.seq, u.content_hash, u.rule_id, u.part, u.ended_at, "
+		"  u.level, u.message, u.rule_name, coalesce(p.geom, s.geom), "
+		"  pg_catalog.jsonb_build_object('since', u.since, 'n', u.n) "
+		"FROM " GIVEN_ALERTS "pg_catalog.unnest($6), pg_catalog.unnest($7), pg_catalog.unnest($8), "
+		"  pg_catalog.unnest($9), pg_catalog.unnest($10), pg_catalog.unnest($11), "
+		"  pg_catalog.unnest($12), pg_catalog.unnest($13)) AS u(" KEY ", rule_id, part, ended_at, "
+		"  level, message, rule_name, since, n, of_state) "
+		"LEFT JOIN at402.position AS p ON " SAME_KEY("p", "u") " "
+		"LEFT JOIN at402.device_state AS s ON s.device_id" EQ "u.device_id "
+		"  AND u.of_state "
+		"WHERE NOT EXISTS (SELECT FROM at402.alert AS a WHERE " SAME_KEY("a", "u") " "
+		"  AND a.rule_id" EQ "u.rule_id)",
+		.arguments = 13, .types = {INT4ARRAYOID, 1185, INT2ARRAYOID, INT4ARRAYOID, INT4ARRAYOID,
+			TEXTARRAYOID, 1185, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, 1185, INT4ARRAYOID,
+			1000 /* bool[] */ }},
+	[AT402_SQL_ALERT_ENDS] = {AS_WRITTEN,
+		"UPDATE at402.alert AS a SET ended_at = u.ended_at "
+		"FROM " GIVEN_ALERTS "pg_catalog.unnest($6)) AS u(" KEY ", rule_id, ended_at) "
+		"WHERE " SAME_KEY("a", "u") " AND a.rule_id" EQ "u.rule_id",
+		.arguments = 6, .types = {INT4ARRAYOID, 1185, INT2ARRAYOID, INT4ARRAYOID, INT4ARRAYOID,
+			1185}},
+	[AT402_SQL_OUTBOX] = {AS_WRITTEN,
+		"INSERT INTO at402.outbox (channel, payload) "
+		"SELECT c.channel, pg_catalog.jsonb_build_object("
+		"  'rule', a.rule_name, 'level', a.level, 'message', a.message, "
+		"  'imei', d.imei, 'device', d.name, 'time', a.\"time\", "
+		"  'since', a.detail OPERATOR(pg_catalog.->) 'since', 'ended_at', a.ended_at, "
+		"  'raised_at', a.raised_at, 'longitude', (a.geom::pg_catalog.point)[0], 'latitude', (a.geom::pg_catalog.point)[1], "
+		"  'device_id', a.device_id, 'seq', a.seq, 'content_hash', a.content_hash, "
+		"  'rule_id', a.rule_id) "
+		"FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3), "
+		"  pg_catalog.unnest($4), pg_catalog.unnest($5)) WITH ORDINALITY AS u(" KEY ", rule_id, no) "
+		"JOIN at402.alert AS a ON " SAME_KEY("a", "u") " AND a.rule_id" EQ "u.rule_id "
+		"JOIN at402.rule AS r ON r.id" EQ "u.rule_id "
+		"JOIN at402.device AS d ON d.id" EQ "u.device_id "
+		"CROSS JOIN LATERAL pg_catalog.unnest(r.channels) AS c(channel) ORDER BY u.no, c.channel",
+		.arguments = 5, .types = {INT4ARRAYOID, 1185, INT2ARRAYOID, INT4ARRAYOID, INT4ARRAYOID}},
+	[AT402_SQL_RUNS_GONE] = {AS_WRITTEN,
+		"DELETE FROM at402.rule_run AS g USING ROWS FROM (pg_catalog.unnest($1), "
+		"  pg_catalog.unnest($2), pg_catalog.unnest($3)) AS u(device_id, rule_id, part) "
+		"WHERE g.device_id" EQ "u.device_id AND g.rule_id" EQ "u.rule_id AND g.part" EQ "u.part",
+		.arguments = 3, .types = {INT4ARRAYOID, INT4ARRAYOID, TEXTARRAYOID}},
+	[AT402_SQL_RUNS_ON] = {AS_WRITTEN,
+		"INSERT INTO at402.rule_run (device_id, rule_id, part, version, since, decided, "
+		"  alert_time, alert_seq, alert_content_hash) "
+		"SELECT * FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), "
+		"  pg_catalog.unnest($3), pg_catalog.unnest($4), pg_catalog.unnest($5), "
+		"  pg_catalog.unnest($6), pg_catalog.unnest($7), pg_catalog.unnest($8), "
+		"  pg_catalog.unnest($9)) AS u",
+		.arguments = 9, .types = {INT4ARRAYOID, INT4ARRAYOID, TEXTARRAYOID, INT4ARRAYOID, 1185,
+			1000 /* bool[] */ , 1185, INT2ARRAYOID, INT4ARRAYOID}},
+	[AT402_SQL_RUNS_STALE] = {AS_WRITTEN,
+		"UPDATE at402.rule_run SET version = -1 WHERE rule_id" EQ "$1 AND device_id" EQ "ANY ($2)",
+		.arguments = 2, .types = {INT4OID, INT4ARRAYOID}},
+	/* whoever has locked the rule is not waited for */
+	[AT402_SQL_RULE_FAILED] = {AS_WRITTEN,
+		"UPDATE at402.rule AS r SET failures = r.failures OPERATOR(pg_catalog.+) 1, "
+		"  last_error = $2, enabled = r.failures OPERATOR(pg_catalog.+) 1 OPERATOR(pg_catalog.<) $3 "
+		"WHERE r.id" EQ "(SELECT x.id FROM at402.rule AS x WHERE x.id" EQ "$1 AND x.enabled "
+		"  FOR NO KEY UPDATE SKIP LOCKED) RETURNING r.enabled",
+		.arguments = 3, .types = {INT4OID, TEXTOID, INT4OID}},
 };
 
 /* How a column of device_state follows from that of a report. */
@@ -646,9 +737,8 @@ statement_text(const Definition *d)
 
 /* ---- the plans ---- */
 
-/* See above: once for any argument, and by keys only. */
-static void
-plan_by_keys(SPIPlanPtr plan)
+void
+at402_plan_by_keys(SPIPlanPtr plan)
 {
 	/* a bitmap would lock rows in the order in which they lie, not in that of their keys */
 	static const char *const switches[] = {"enable_seqscan", "enable_bitmapscan",
@@ -682,7 +772,7 @@ at402_run(At402Statement statement, Datum *args, const char *nulls)
 		plans[statement] = plan;
 	}
 	if (!distributed)
-		plan_by_keys(plans[statement]);
+		at402_plan_by_keys(plans[statement]);
 	result = SPI_execute_plan(plans[statement], args, nulls, false, 0);
 	if (result < 0)
 		elog(ERROR, "could not run statement: %s", SPI_result_code_string(result));

@@ -4,6 +4,8 @@
 #ifndef AT402_STATEMENTS_H
 #define AT402_STATEMENTS_H
 
+#include "executor/spi.h"
+
 #include "pg/batch.h"
 
 typedef enum At402Statement
@@ -58,6 +60,17 @@ typedef enum At402Statement
 	AT402_SQL_FENCE_EVENTS,
 	AT402_SQL_REJUDGE_FENCES,
 	AT402_SQL_FENCE_IDS,
+	AT402_SQL_RULE_RUNS,
+	AT402_SQL_RULE_ALERTS,
+	AT402_SQL_RULE_BEHIND,
+	AT402_SQL_LOCK_ALERTS,
+	AT402_SQL_NEW_ALERTS,
+	AT402_SQL_ALERT_ENDS,
+	AT402_SQL_OUTBOX,
+	AT402_SQL_RUNS_GONE,
+	AT402_SQL_RUNS_ON,
+	AT402_SQL_RUNS_STALE,
+	AT402_SQL_RULE_FAILED,
 	AT402_STATEMENTS
 } At402Statement;
 
@@ -79,6 +92,12 @@ extern uint64 at402_run(At402Statement statement, Datum *args, const char *nulls
 
 /* The same for a statement whose one argument is the batch. */
 extern uint64 at402_run_batch(At402Batch *batch, At402Statement statement);
+
+/*
+ * Has the plan made, if it is not there yet, with scans and joins of whole tables
+ * switched off.
+ */
+extern void at402_plan_by_keys(SPIPlanPtr plan);
 
 /* Schema of an extension's objects; ERROR 42704 when it does not exist. */
 extern Oid	at402_extension_schema(const char *name);

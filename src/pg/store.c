@@ -28,6 +28,7 @@
 #include "pg/environment.h"
 #include "pg/fence.h"
 #include "pg/quarantine.h"
+#include "pg/rule_batch.h"
 #include "pg/settings.h"
 #include "pg/statements.h"
 #include "pg/store.h"
@@ -422,5 +423,6 @@ at402_store_batch(At402Batch *batch)
 	count_results(batch);
 	if (!batch->releasing)
 		at402_store_quarantine(batch);
+	at402_rules_run(batch);
 	MemoryContextSwitchTo(caller);
 }

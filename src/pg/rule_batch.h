@@ -1,0 +1,69 @@
+/*
+ * rule_batch.h - what rules make of the rows just stored
+ */
+#ifndef AT402_RULE_BATCH_H
+#define AT402_RULE_BATCH_H
+
+#include "pg/batch.h"
+#include "pg/rule_judge.h"
+
+/* A run that is on: a row of at402.rule_run. */
+typedef struct At402Run
+{
+	int			rule_id;
+	const At402Rule *rule;		/* NULL: not judged */
+	int			device_id;
+	const char *part;
+	int			version;
+	TimestampTz since;
+	bool		decided;
+	bool		has_alert;
+	At402Key	alert;
+	bool		on;				/* it is to be in the table */
+} At402Run;
+
+/* A rule that loses this batch, and why. */
+typedef struct At402Failure
+{
+	const At402Rule *rule;
+	const char *why;
+} At402Failure;
+
+typedef struct At402RuleBatch
+{
+	int			attempts;		/* see At402Batch */
+	Datum		keys[AT402_LOOK_ARGUMENTS]; /* of the reports, as arrays */
+	At402Key   *reports;		/* the same */
+	int			report_count;	/* of reports; */
+	int			key_count;		/* events without a report follow */
+	List	   *devices;		/* their ids */
+	List	   *behind;			/* those of devices that have younger reports already */
+	TimestampTz oldest;			/* older rows raise none */
+	HTAB	   *runs;			/* of At402Run, see rule_run.c */
+	List	   *changed_runs;	/* of At402Run */
+	List	   *alerts;			/* of At402Alert: new ones, and those whose end changes */
+	List	   *failures;		/* of At402Failure */
+	int			raised;			/* result: alerts that were inserted */
+	const At402Alert *newest;	/* the last of them */
+} At402RuleBatch;
+
+/* The rule loses the batch. */
+extern void at402_rule_fails(At402RuleBatch *b, const At402Rule *rule, const char *why);
+extern bool at402_rule_has_failed(const At402RuleBatch *b, const At402Rule *rule);
+
+/*
+ * Evaluates the rules in force over the new reports of the batch and the events
+ * without a report that it brought, and stores what follows.  Nothing that a rule
+ * does is raised.
+ */
+extern void at402_rules_run(At402Batch *batch);
+
+/* As an array for a statement. */
+extern Datum at402_ids_of(List *devices);
+
+/* ---- writing (rule_alert.c) ---- */
+
+/* Renders messages, stores alerts, ends and runs, counts failures, notifies. */
+extern void at402_alerts_write(At402RuleBatch *b);
+
+#endif							/* AT402_RULE_BATCH_H */

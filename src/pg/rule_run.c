@@ -1,0 +1,924 @@
+/*
+ * rule_run.c - the rules look at the rows of a batch
+ *
+ * Each group is one statement over the rows that are new, read back by their keys
+ * as the owner may see them.  A rule that fails loses the batch and nothing else.
+ *
+ * For runs it has to be known what was before.  at402.rule_run has a row for each
+ * run that is on, so where the reports of a device come in order, the new rows and
+ * that row are enough.  Else (a row that begins a run, rows that come late, a rule
+ * that has changed or lost a batch) the window around them is looked at: back to
+ * the last row that does not satisfy the condition, a day at the most, and on to
+ * the first that was judged before and does not.
+ */
+#include "postgres.h"
+
+#include "catalog/pg_type.h"
+#include "executor/spi.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
+#include "utils/hsearch.h"
+#include "utils/memutils.h"
+#include "utils/timestamp.h"
+
+#include "pg/environment.h"
+#include "pg/owner.h"
+#include "pg/rule_batch.h"
+#include "pg/settings.h"
+#include "pg/statements.h"
+
+#define DAY USECS_PER_DAY		/* b, and windows, reach back so far */
+
+/* ---- what was before ---- */
+
+/* A run's place: at the head of its entry. */
+typedef struct RunPlace
+{
+	int			rule_id;
+	int			device_id;
+	char		part[NAMEDATALEN];
+} RunPlace;
+
+typedef struct RunEntry
+{
+	RunPlace	place;			/* key */
+	At402Run	run;
+} RunEntry;
+
+static At402Run *
+run_of(const At402RuleBatch *b, int rule_id, int device_id, const char *part, bool make)
+{
+	RunPlace	place = {.rule_id = rule_id, .device_id = device_id};
+	RunEntry   *entry;
+	bool		found;
+
+	strlcpy(place.part, part, sizeof(place.part));
+	entry = hash_search(b->runs, &place, make ? HASH_ENTER : HASH_FIND, &found);
+	if (entry == NULL)
+		return NULL;
+	if (!found)
+		entry->run = (At402Run) {.rule_id = rule_id, .device_id = device_id,
+			.part = entry->place.part};
+	return &entry->run;
+}
+
+/* A column of a row that was just read; 0 where it is NULL. */
+static Datum
+column(uint64 row, int number)
+{
+	bool		null;
+	Datum		value = SPI_getbinval(SPI_tuptable->vals[row], SPI_tuptable->tupdesc, number, &null);
+
+	return null ? (Datum) 0 : value;
+}
+
+static bool
+is_null(uint64 row, int number)
+{
+	bool		null;
+
+	SPI_getbinval(SPI_tuptable->vals[row], SPI_tuptable->tupdesc, number, &null);
+	return null;
+}
+
+static void
+read_runs(At402RuleBatch *b)
+{
+	HASHCTL		ctl = {.keysize = sizeof(RunPlace), .entrysize = sizeof(RunEntry),
+					   .hcxt = CurrentMemoryContext};
+
+	b->runs = hash_create("at402 runs", 64, &ctl, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+	SPI_connect();
+	at402_run(AT402_SQL_RULE_RUNS, (Datum[]) {at402_ids_of(b->devices)}, NULL);
+	for (uint64 i = 0; i < SPI_processed; i++)
+	{
+		At402Run   *run = run_of(b, DatumGetInt32(column(i, 1)), DatumGetInt32(column(i, 2)),
+								 TextDatumGetCString(column(i, 3)), true);
+
+		run->version = DatumGetInt32(column(i, 4));
+		run->since = DatumGetTimestampTz(column(i, 5));
+		run->decided = DatumGetBool(column(i, 6));
+		run->has_alert = !is_null(i, 7);
+		run->alert = (At402Key) {run->device_id, DatumGetTimestampTz(column(i, 7)),
+			DatumGetInt16(column(i, 8)), DatumGetInt32(column(i, 9))};
+		run->on = true;
+	}
+	SPI_finish();
+}
+
+/*
+ * Alerts of a rule from these devices, from a time on.  Those of the same run may
+ * be older: then its row in at402.rule_run tells.
+ */
+static List *
+read_alerts(const At402Rule *rule, List *devices, TimestampTz since)
+{
+	MemoryContext context = CurrentMemoryContext;
+	List	   *alerts = NIL;
+
+	SPI_connect();
+	at402_run(AT402_SQL_RULE_ALERTS, (Datum[]) {at402_ids_of(devices), TimestampTzGetDatum(since),
+				Int32GetDatum(rule->id)}, NULL);
+	for (uint64 i = 0; i < SPI_processed; i++)
+	{
+		MemoryContext spi = MemoryContextSwitchTo(context);
+		At402Alert *a = palloc0(sizeof(At402Alert));
+
+		a->rule = rule;
+		a->key = (At402Key) {DatumGetInt32(column(i, 1)), DatumGetTimestampTz(column(i, 2)),
+			DatumGetInt16(column(i, 3)), DatumGetInt32(column(i, 4))};
+		a->part = TextDatumGetCString(column(i, 5));
+		a->has_end = !is_null(i, 6);
+		a->ended_at = DatumGetTimestampTz(column(i, 6));
+		alerts = lappend(alerts, a);
+		MemoryContextSwitchTo(spi);
+	}
+	SPI_finish();
+	return alerts;
+}
+
+/* ---- the rows ---- */
+
+typedef struct Row
+{
+	At402Row	row;
+	bool		is_new;			/* else it was there, and a new row came before it */
+	bool	   *satisfies;		/* the conditions of the result's rules */
+} Row;
+
+/* What a statement found. */
+typedef struct Found
+{
+	List	   *rules;			/* of At402Rule */
+	bool	   *due;			/* of them; NULL: all */
+	bool		is_new;			/* of the rows that come */
+	Row		   *rows;
+	int			count;
+	int			size;
+} Found;
+
+static bool
+take_row(void *argument, const At402Row *row, const Datum *values, const bool *nulls)
+{
+	Found	   *result = argument;
+	Row		   *r;
+
+	if (result->count == result->size)
+	{
+		result->size = Max(result->size * 2, 64);
+		result->rows = result->rows == NULL
+			? palloc(sizeof(Row) * result->size)
+			: repalloc_huge(result->rows, sizeof(Row) * result->size);
+	}
+	r = &result->rows[result->count++];
+	r->row = *row;
+	r->is_new = result->is_new;
+	r->satisfies = palloc(sizeof(bool) * list_length(result->rules));
+	for (int i = 0; i < list_length(result->rules); i++)
+		r->satisfies[i] = !nulls[i] && DatumGetBool(values[i]);
+	return true;
+}
+
+static int
+compare_rows(const void *a, const void *b)
+{
+	const Row  *x = a;
+	const Row  *y = b;
+	int			order;
+
+	if (x->row.key.device_id != y->row.key.device_id)
+		return x->row.key.device_id < y->row.key.device_id ? -1 : 1;
+	if ((order = strcmp(x->row.part, y->row.part)) != 0 ||
+		(order = at402_compare_keys(&x->row.key, &y->row.key)) != 0)
+		return order;
+	if (x->row.n != y->row.n)
+		return x->row.n < y->row.n ? -1 : 1;
+	return y->is_new - x->is_new;	/* a new row may be another one's next as well */
+}
+
+/* In the order in which they are judged, each once. */
+static void
+sort_rows(Found *result)
+{
+	int			kept = 0;
+
+	qsort(result->rows, result->count, sizeof(Row), compare_rows);
+	for (int i = 0; i < result->count; i++)
+	{
+		const Row  *last = kept > 0 ? &result->rows[kept - 1] : NULL;
+		const Row  *row = &result->rows[i];
+
+		if (last == NULL || at402_compare_keys(&last->row.key, &row->row.key) != 0 ||
+			last->row.n != row->row.n)
+			result->rows[kept++] = *row;
+	}
+	result->count = kept;
+}
+
+/* ---- evaluating ---- */
+
+static List *
+conditions_of(List *rules)
+{
+	List	   *conditions = NIL;
+	ListCell   *lc;
+
+	foreach(lc, rules)
+		conditions = lappend(conditions, (char *) ((At402Rule *) lfirst(lc))->condition);
+	return conditions;
+}
+
+/* Are rows to be judged again that come after late ones? */
+static bool
+looks_next(const At402RuleBatch *b, const At402Uses *uses)
+{
+	return uses->b && b->behind != NIL;
+}
+
+/* The new rows, and those after late ones where b may have changed. */
+static const char *
+read_result(At402RuleBatch *b, At402Reading *r, Found *result, SPIPlanPtr *plan,
+			SPIPlanPtr *next_plan)
+{
+	const char *why;
+
+	memcpy(r->args, b->keys, sizeof(r->args));
+	r->take = take_row;
+	r->argument = result;
+	r->due = result->due;
+	r->look = AT402_LOOK_KEYS;
+	r->plan = plan;
+	result->is_new = true;
+	result->count = 0;
+	why = at402_rules_read(r);
+	if (why == NULL && looks_next(b, r->uses))
+	{
+		r->look = AT402_LOOK_NEXT;
+		r->plan = next_plan;
+		result->is_new = false;
+		why = at402_rules_read(r);
+	}
+	if (why == NULL)
+		sort_rows(result);
+	return why;
+}
+
+static List *
+evaluate_alone(At402RuleBatch *b, At402RuleGroup *g, At402Rule *rule)
+{
+	Found	   *result = palloc0(sizeof(Found));
+	At402Reading reading = {.source = g->source, .owner = g->owner, .uses = &rule->uses};
+	SPIPlanPtr	plan = NULL;
+	SPIPlanPtr	next_plan = NULL;
+	const char *why;
+
+	result->rules = reading.rules = list_make1(rule);
+	reading.expressions = conditions_of(reading.rules);
+	why = read_result(b, &reading, result, &plan, &next_plan);
+	at402_rule_replan(&plan);
+	at402_rule_replan(&next_plan);
+	if (why == NULL)
+		return list_make1(result);
+	at402_rule_fails(b, rule, why);
+	return NIL;
+}
+
+/*
+ * All rules of the group.  One that raises is left out and the others are done
+ * again; where nobody knows which it was, or all together took too long, each is
+ * tried alone.  Returns the results.
+ */
+static List *
+evaluate(At402RuleBatch *b, At402RuleGroup *g)
+{
+	Found	   *result = palloc0(sizeof(Found));
+	At402Reading reading = {.source = g->source, .owner = g->owner, .uses = &g->uses,
+		.rules = g->rules, .expressions = conditions_of(g->rules)};
+	List	   *results = NIL;
+	ListCell   *lc;
+	const char *why;
+
+	result->rules = g->rules;
+	result->due = palloc(sizeof(bool) * list_length(g->rules));
+	memset(result->due, true, sizeof(bool) * list_length(g->rules));
+	while ((why = read_result(b, &reading, result, &g->plan, &g->next_plan)) != NULL &&
+		   reading.culprit >= 0 && !reading.timed_out)
+	{
+		at402_rule_fails(b, list_nth(g->rules, reading.culprit), why);
+		result->due[reading.culprit] = false;
+	}
+	if (why == NULL)
+		return list_make1(result);
+	at402_rule_replan(&g->plan);
+	at402_rule_replan(&g->next_plan);
+	foreach(lc, g->rules)
+		if (!at402_rule_has_failed(b, lfirst(lc)))
+			results = list_concat(results, evaluate_alone(b, g, lfirst(lc)));
+	return results;
+}
+
+/* ---- judging ---- */
+
+/* Of the rule that is being judged. */
+typedef struct Judging
+{
+	At402RuleBatch *b;
+	At402Rule  *rule;
+	List	   *former;			/* of At402Former */
+	List	   *late_alerts;	/* of At402Alert: of devices that are behind */
+} Judging;
+
+static At402Judge
+new_judge(Judging *g)
+{
+	return (At402Judge) {.rule = g->rule, .oldest = g->b->oldest, .former = &g->former};
+}
+
+/* The alert of the same report and rule that another part has raised; NULL: none. */
+static At402Alert *
+raised_by_other(const Judging *g, const At402Alert *alert)
+{
+	for (int i = list_length(g->b->alerts) - 1; i >= 0; i--)
+	{
+		At402Alert *a = list_nth(g->b->alerts, i);
+
+		if (a->rule != g->rule || a->key.device_id != alert->key.device_id)
+			return NULL;
+		if (a->is_new && !a->dropped && at402_compare_keys(&a->key, &alert->key) == 0)
+			return a;
+	}
+	return NULL;
+}
+
+/* A report raises one alert of a rule: that of its first row. */
+static void
+keep_new(Judging *g, At402Alert *alert)
+{
+	At402Alert *other = raised_by_other(g, alert);
+	At402Run   *run;
+
+	if (other != NULL && other->n < alert->n)
+		alert->dropped = true;
+	else if (other != NULL)
+	{
+		other->dropped = true;
+		run = run_of(g->b, g->rule->id, other->key.device_id, other->part, false);
+		if (run != NULL)
+			run->has_alert = false;
+	}
+	g->b->alerts = lappend(g->b->alerts, alert);
+}
+
+/* Alerts that began or ended; existing ones as they were are left alone. */
+static void
+keep_alerts(Judging *g, const At402Judge *j)
+{
+	ListCell   *lc;
+
+	foreach(lc, j->alerts)
+	{
+		At402Alert *a = lfirst(lc);
+
+		if (a->is_new)
+			keep_new(g, a);
+		else if (a->end_found)
+			g->b->alerts = lappend(g->b->alerts, a);
+	}
+}
+
+/* How the last row leaves the run. */
+static void
+keep_run(Judging *g, const At402Judge *j, int device_id, const char *part)
+{
+	At402Run   *run = run_of(g->b, g->rule->id, device_id, part, j->on);
+	bool		has_alert = j->raised != NULL && !j->raised->dropped;
+
+	if (run == NULL)
+		return;
+	if (run->on == j->on && run->version == g->rule->version && run->since == j->since &&
+		run->decided == j->decided && run->has_alert == has_alert &&
+		(!has_alert || at402_compare_keys(&j->raised->key, &run->alert) == 0))
+		return;
+	if (run->rule == NULL)
+		g->b->changed_runs = lappend(g->b->changed_runs, run);
+	run->rule = g->rule;
+	run->on = j->on;
+	run->version = g->rule->version;
+	run->since = j->since;
+	run->decided = j->decided;
+	run->has_alert = has_alert;
+	if (has_alert)
+		run->alert = j->raised->key;
+}
+
+static At402Alert *
+alert_of_run(const Judging *g, const At402Run *run)
+{
+	At402Alert *a = palloc0(sizeof(At402Alert));
+
+	a->rule = g->rule;
+	a->key = run->alert;
+	a->part = run->part;
+	return a;
+}
+
+/* As the run stands in the table. */
+static void
+begin_with_run(At402Judge *j, const Judging *g, const At402Run *run)
+{
+	j->on = true;
+	j->since = run->since;
+	j->decided = run->decided;
+	if (!run->has_alert)
+		return;
+	j->raised = alert_of_run(g, run);
+	j->alerts = lappend(j->alerts, j->raised);
+}
+
+/* ---- the window around rows ---- */
+
+typedef struct Window
+{
+	At402Key	first;			/* of the rows that it is for */
+	At402Key	last;
+	List	   *before;			/* of At402Row, the last first */
+	List	   *rows;			/* of At402Row, from first on */
+	List	   *satisfied;		/* bool: do they? */
+	bool		begins;			/* a row before them does not */
+	bool		ends;			/* a row after them does not */
+} Window;
+
+static At402Row *
+copy_row(const At402Row *row)
+{
+	At402Row   *copy = palloc(sizeof(At402Row));
+
+	*copy = *row;
+	return copy;
+}
+
+static bool
+take_back(void *argument, const At402Row *row, const Datum *values, const bool *nulls)
+{
+	Window	   *w = argument;
+
+	if (at402_compare_keys(&row->key, &w->first) >= 0)
+		return true;			/* of the same time */
+	w->before = lappend(w->before, copy_row(row));
+	w->begins = nulls[0] || !DatumGetBool(values[0]);
+	return !w->begins;
+}
+
+static bool
+take_on(void *argument, const At402Row *row, const Datum *values, const bool *nulls)
+{
+	Window	   *w = argument;
+	bool		satisfies = !nulls[0] && DatumGetBool(values[0]);
+
+	if (at402_compare_keys(&row->key, &w->first) < 0)
+		return true;
+	w->rows = lappend(w->rows, copy_row(row));
+	w->satisfied = lappend_int(w->satisfied, satisfies);
+	w->ends = !satisfies && at402_compare_keys(&row->key, &w->last) > 0;
+	return !w->ends;
+}
+
+/* False: the rule has failed. */
+static bool
+read_window(Judging *g, Window *w, const char *part)
+{
+	At402Reading r = {.source = g->rule->source, .owner = g->rule->owner, .uses = &g->rule->uses,
+		.look = AT402_LOOK_BACK, .plan = &g->rule->back_plan, .take = take_back, .argument = w,
+		.args = {Int32GetDatum(w->first.device_id), TimestampTzGetDatum(w->first.time),
+			TimestampTzGetDatum(w->first.time - DAY), CStringGetTextDatum(part)}};
+	const char *why;
+
+	r.rules = list_make1(g->rule);
+	r.expressions = conditions_of(r.rules);
+	why = at402_rules_read(&r);
+	if (why == NULL)
+	{
+		r.look = AT402_LOOK_ON;
+		r.plan = &g->rule->on_plan;
+		r.take = take_on;
+		r.args[2] = TimestampTzGetDatum(DT_NOEND);
+		why = at402_rules_read(&r);
+	}
+	if (why != NULL)
+		at402_rule_fails(g->b, g->rule, why);
+	return why == NULL;
+}
+
+/* The alerts that lie in the window, of its part. */
+static List *
+alerts_in(Judging *g, const Window *w, const char *part)
+{
+	const At402Key *from = w->before != NIL ? &((At402Row *) llast(w->before))->key : &w->first;
+	List	   *found = NIL;
+	ListCell   *lc;
+
+	foreach(lc, read_alerts(g->rule, list_make1_int(from->device_id), from->time))
+		if (strcmp(((At402Alert *) lfirst(lc))->part, part) == 0)
+			found = lappend(found, lfirst(lc));
+	return found;
+}
+
+/* The alert of the run that is on may be older than the window. */
+static void
+add_older_alert(At402Judge *j, const Judging *g, const At402Run *run)
+{
+	ListCell   *lc;
+
+	if (run == NULL || !run->has_alert)
+		return;
+	foreach(lc, j->alerts)
+		if (at402_compare_keys(&((At402Alert *) lfirst(lc))->key, &run->alert) == 0)
+			return;
+	j->alerts = lappend(j->alerts, alert_of_run(g, run));
+}
+
+/* The run was on before the day that the window looks back. */
+static bool
+is_longer(const Window *w, const At402Run *run)
+{
+	return !w->begins && w->before != NIL && run != NULL && run->on &&
+		run->since < ((At402Row *) llast(w->before))->key.time;
+}
+
+static void
+judge_window(Judging *g, const At402Key *first, const At402Key *last, const char *part)
+{
+	Window		w = {.first = *first, .last = *last};
+	At402Judge	j = new_judge(g);
+	At402Run   *run = run_of(g->b, g->rule->id, first->device_id, part, false);
+	ListCell   *lc;
+	ListCell   *ls;
+
+	if (!read_window(g, &w, part))
+		return;
+	j.alerts = alerts_in(g, &w, part);
+	if (is_longer(&w, run))
+		begin_with_run(&j, g, run);
+	else
+		add_older_alert(&j, g, run);
+	for (int i = list_length(w.before) - 1; i >= 0; i--)
+		at402_judge(&j, list_nth(w.before, i), !w.begins || i < list_length(w.before) - 1);
+	forboth(lc, w.rows, ls, w.satisfied)
+		at402_judge(&j, lfirst(lc), lfirst_int(ls));
+	at402_judge_end(&j);
+	keep_alerts(g, &j);
+	/* what is on behind the window is not its business */
+	if (!w.ends || run == NULL || run->since <= ((At402Row *) llast(w.rows))->key.time)
+		keep_run(g, &j, first->device_id, part);
+}
+
+/* ---- sequences ---- */
+
+/* A row that was there is judged again where b may be another now. */
+static bool
+concerns(const Row *row, const At402Rule *rule)
+{
+	return row->is_new || rule->uses.b;
+}
+
+/* Is there an alert of the device that such rows could end earlier? */
+static bool
+spans(const Judging *g, const Row *first, const Row *last)
+{
+	ListCell   *lc;
+
+	foreach(lc, g->late_alerts)
+	{
+		const At402Alert *a = lfirst(lc);
+
+		if (a->key.device_id == first->row.key.device_id &&
+			strcmp(a->part, first->row.part) == 0 && a->key.time <= last->row.key.time &&
+			(!a->has_end || a->ended_at > first->row.key.time))
+			return true;
+	}
+	return false;
+}
+
+/* Rows of a sequence, of which those before oldest raise and change nothing. */
+static void
+judge_late(Judging *g, const Row *rows, int count, int index)
+{
+	bool		any = false;
+
+	while (count > 0 && (rows->row.key.time < g->b->oldest ||
+						 !concerns(rows, g->rule)))
+	{
+		rows++;
+		count--;
+	}
+	for (int i = 0; i < count; i++)
+		any |= rows[i].satisfies[index] && concerns(&rows[i], g->rule);
+	if (count == 0 || (!any && !spans(g, rows, rows + count - 1) &&
+					   run_of(g->b, g->rule->id, rows->row.key.device_id, rows->row.part,
+							  false) == NULL))
+		return;
+	judge_window(g, &rows->row.key, &rows[count - 1].row.key, rows->row.part);
+}
+
+static void
+judge_sequence(Judging *g, const Row *rows, int count, int index)
+{
+	At402Judge	j = new_judge(g);
+	const At402Row *first = &rows->row;
+	At402Run   *run = run_of(g->b, g->rule->id, first->key.device_id, first->part, false);
+	bool		any = false;
+
+	for (int i = 0; i < count; i++)
+		any |= rows[i].satisfies[index];
+	if (list_member_int(g->b->behind, first->key.device_id))
+		judge_late(g, rows, count, index);
+	else if (run == NULL && !any)
+		return;
+	else if (run != NULL ? run->version != g->rule->version : rows->satisfies[index])
+		judge_window(g, &first->key, &rows[count - 1].row.key, first->part);
+	else
+	{
+		if (run != NULL)
+			begin_with_run(&j, g, run);
+		for (int i = 0; i < count; i++)
+			at402_judge(&j, &rows[i].row, rows[i].satisfies[index]);
+		at402_judge_end(&j);
+		keep_alerts(g, &j);
+		keep_run(g, &j, first->key.device_id, first->part);
+	}
+}
+
+/* Each row that satisfies the condition raises an alert; what is there is not repeated. */
+static void
+judge_rows(Judging *g, const Row *rows, int count, int index)
+{
+	At402Judge	j = new_judge(g);
+
+	for (int i = 0; i < count; i++)
+		if (concerns(&rows[i], g->rule))
+			at402_judge(&j, &rows[i].row, rows[i].satisfies[index]);
+	keep_alerts(g, &j);
+}
+
+/* ---- a rule ---- */
+
+static List *
+former_alerts(At402RuleBatch *b, const At402Rule *rule, const Found *result)
+{
+	List	   *former = NIL;
+	TimestampTz first = DT_NOEND;
+	ListCell   *lc;
+
+	if (rule->cooldown == NULL)
+		return NIL;
+	for (int i = 0; i < result->count; i++)
+		first = Min(first, result->rows[i].row.key.time);
+	first = DatumGetTimestampTz(DirectFunctionCall2(timestamptz_mi_interval,
+													TimestampTzGetDatum(first - DAY),
+													IntervalPGetDatum(rule->cooldown)));
+	foreach(lc, read_alerts(rule, b->devices, first))
+	{
+		const At402Alert *a = lfirst(lc);
+		At402Former *f = palloc(sizeof(At402Former));
+
+		f->device_id = a->key.device_id;
+		f->time = a->key.time;
+		former = lappend(former, f);
+	}
+	return former;
+}
+
+static bool
+any_satisfies(const Found *result, int index)
+{
+	for (int i = 0; i < result->count; i++)
+		if (result->rows[i].satisfies[index])
+			return true;
+	return false;
+}
+
+static void
+judge_rule(At402RuleBatch *b, At402Rule *rule, const Found *result, int index)
+{
+	Judging		g = {.b = b, .rule = rule};
+	int			end;
+
+	if (!rule->source->runs && !any_satisfies(result, index))
+		return;
+	g.former = any_satisfies(result, index) ? former_alerts(b, rule, result) : NIL;
+	if (rule->source->runs && b->behind != NIL)
+		g.late_alerts = read_alerts(rule, b->behind, b->oldest - DAY);
+	for (int i = 0; i < result->count && !at402_rule_has_failed(b, rule); i = end)
+	{
+		const Row  *first = &result->rows[i];
+
+		for (end = i; end < result->count &&
+			 result->rows[end].row.key.device_id == first->row.key.device_id &&
+			 strcmp(result->rows[end].row.part, first->row.part) == 0; end++)
+			 ;
+		(rule->source->runs ? judge_sequence : judge_rows) (&g, first, end - i, index);
+	}
+}
+
+static void
+judge_group(At402RuleBatch *b, At402RuleGroup *g)
+{
+	ListCell   *lc;
+	ListCell   *lr;
+
+	foreach(lc, evaluate(b, g))
+	{
+		const Found *result = lfirst(lc);
+
+		foreach(lr, result->rules)
+			if (!at402_rule_has_failed(b, lfirst(lr)) && result->count > 0)
+				judge_rule(b, lfirst(lr), result, foreach_current_index(lr));
+	}
+}
+
+/* ---- the batch ---- */
+
+/* The modules that make rows of a source. */
+static uint32
+homes_of(const At402Source *source)
+{
+	static const struct
+	{
+		const char *table;
+		uint32		homes;
+	}			tables[] = {
+		{"io", AT402_HOME_IO}, {"motion", AT402_HOME_MOTION}, {"can", AT402_HOME_CAN},
+		{"ble", AT402_HOME_BLE}, {"trip", 0}, {"device_state", 0},
+	};
+
+	for (int i = 0; i < lengthof(tables); i++)
+		if (strcmp(tables[i].table, source->table) == 0)
+			return tables[i].homes;
+	return AT402_HOME_POSITION;
+}
+
+static bool
+is_judged(const At402Report *r)
+{
+	return r->is_new && !r->time_suspect;
+}
+
+static void
+collect_keys(At402RuleBatch *b, const At402Batch *batch, uint32 *homes)
+{
+	int			before = 0;
+
+	b->reports = palloc(sizeof(At402Key) *
+						(batch->report_count + batch->presence_count + 1));
+	for (int i = 0; i < batch->report_count; i++)
+	{
+		const At402Report *r = batch->reports[i];
+
+		if (!is_judged(r))
+			continue;
+		b->reports[b->report_count++] = (At402Key) {r->item->device->id, r->time, r->report.seq,
+			r->content_hash};
+		*homes |= r->homes;
+		if (r->item->device->id != before)
+			b->devices = lappend_int(b->devices, r->item->device->id);
+		before = r->item->device->id;
+	}
+}
+
+/* The events online and offline have no report. */
+static void
+collect_presence(At402RuleBatch *b, const At402Batch *batch)
+{
+	b->key_count = b->report_count;
+	for (int i = 0; i < batch->presence_count; i++)
+	{
+		const At402Presence *p = batch->presence[i];
+
+		if (!p->changed || p->rejection != NULL)
+			continue;
+		b->reports[b->key_count++] = (At402Key) {p->device_id, p->at, -1, 0};
+		b->devices = list_append_unique_int(b->devices, p->device_id);
+	}
+}
+
+static Datum
+make_array(Datum *values, int count, Oid type, int16 size)
+{
+	return PointerGetDatum(construct_array(values, count, type, size, true,
+										   size == 8 ? TYPALIGN_DOUBLE : size == 4 ? TYPALIGN_INT
+										   : TYPALIGN_SHORT));
+}
+
+static void
+make_keys(At402RuleBatch *b)
+{
+	Datum	   *values[AT402_LOOK_ARGUMENTS];
+
+	for (int i = 0; i < AT402_LOOK_ARGUMENTS; i++)
+		values[i] = palloc(sizeof(Datum) * Max(b->key_count, 1));
+	for (int i = 0; i < b->key_count; i++)
+	{
+		const At402Key *key = &b->reports[i];
+
+		values[0][i] = Int32GetDatum(key->device_id);
+		values[1][i] = TimestampTzGetDatum(key->time);
+		values[2][i] = Int16GetDatum(key->seq);
+		values[3][i] = Int32GetDatum(key->content_hash);
+	}
+	b->keys[0] = make_array(values[0], b->key_count, INT4OID, sizeof(int32));
+	b->keys[1] = make_array(values[1], b->key_count, TIMESTAMPTZOID, sizeof(TimestampTz));
+	b->keys[2] = make_array(values[2], b->key_count, INT2OID, sizeof(int16));
+	b->keys[3] = make_array(values[3], b->key_count, INT4OID, sizeof(int32));
+}
+
+/* Devices that have more reports since the first new one than the new ones. */
+static void
+find_behind(At402RuleBatch *b)
+{
+	int			count = list_length(b->devices);
+	Datum	   *ids = palloc(sizeof(Datum) * count);
+	Datum	   *first = palloc(sizeof(Datum) * count);
+	Datum	   *reports = palloc(sizeof(Datum) * count);
+	MemoryContext context = CurrentMemoryContext;
+	int			n = 0;
+
+	for (int i = 0; i < b->report_count;)
+	{
+		const At402Key *key = &b->reports[i];
+		int			begin = i;
+
+		while (i < b->report_count && b->reports[i].device_id == key->device_id)
+			i++;
+		ids[n] = Int32GetDatum(key->device_id);
+		first[n] = TimestampTzGetDatum(key->time);
+		reports[n++] = Int64GetDatum(i - begin);
+	}
+	SPI_connect();
+	at402_run(AT402_SQL_RULE_BEHIND, (Datum[]) {make_array(ids, n, INT4OID, sizeof(int32)),
+				make_array(first, n, TIMESTAMPTZOID, sizeof(TimestampTz)),
+				make_array(reports, n, INT8OID, sizeof(int64))}, NULL);
+	for (uint64 i = 0; i < SPI_processed; i++)
+	{
+		MemoryContext spi = MemoryContextSwitchTo(context);
+
+		b->behind = lappend_int(b->behind, DatumGetInt32(column(i, 1)));
+		MemoryContextSwitchTo(spi);
+	}
+	SPI_finish();
+}
+
+static bool
+needs_order(const At402RuleGroup *g)
+{
+	return g->source->runs || g->uses.b;
+}
+
+/* What follows from the groups whose rows the batch may have brought. */
+static void
+run_groups(At402RuleBatch *b, List *groups, uint32 homes)
+{
+	List	   *due = NIL;
+	bool		order = false;
+	bool		runs = false;
+	ListCell   *lc;
+
+	foreach(lc, groups)
+	{
+		At402RuleGroup *g = lfirst(lc);
+
+		if ((homes & homes_of(g->source)) == 0)
+			continue;
+		due = lappend(due, g);
+		order |= needs_order(g);
+		runs |= g->source->runs;
+	}
+	if (due == NIL || b->key_count == 0)
+		return;
+	make_keys(b);
+	if (order && b->report_count > 0)
+		find_behind(b);
+	if (runs)
+		read_runs(b);
+	foreach(lc, due)
+		judge_group(b, lfirst(lc));
+	at402_alerts_write(b);
+}
+
+void
+at402_rules_run(At402Batch *batch)
+{
+	List	   *groups = at402_rules_in_force();
+	At402RuleBatch b = {.attempts = batch->attempts};
+	uint32		homes = 0;
+	At402Caller caller;
+
+	if (groups == NIL)
+		return;
+	b.oldest = GetCurrentTransactionStartTimestamp() - at402_alert_max_age * USECS_PER_SEC;
+	collect_keys(&b, batch, &homes);
+	collect_presence(&b, batch);
+	caller = at402_become(at402_tables_owner());
+	run_groups(&b, groups, homes | AT402_HOME_POSITION);
+	at402_become_caller(&caller);
+}
