@@ -161,7 +161,7 @@ clean_up()
 	[ -n "$keep_copy" ] || rm -rf "$work"
 }
 
-need_packages $SERVER_PACKAGES clang libclang-rt-14-dev perl libipc-run-perl
+need_packages $SERVER_PACKAGES clang libclang-rt-14-dev perl libipc-run-perl curl
 user=$(server_user)
 bindir=$("$PG_CONFIG" --bindir)
 [ "$(id -u)" != 0 ] || TMPDIR=/tmp		# root's own may be closed to others

@@ -94,7 +94,6 @@ at402_uses_add(At402Uses *uses, const char *word)
 
 /* ---- the statement ---- */
 
-/* device_id and time lead; those of a trip are its end's. */
 static bool
 is_trip(const At402Source *source)
 {
@@ -165,7 +164,10 @@ static const char *
 key_columns(const At402Source *source)
 {
 	if (is_trip(source))
-		return "r.device_id, r.ended_at, (-1)::int2, 0, 0::int2, r.started_at::text";
+		return "r.device_id, r.ended_at, (-1)::int2, 0, 0::int2, "
+			"to_char(r.started_at AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"')";
+	if (!at402_rule_source_has_b(source))
+		return "r.device_id, now(), (-1)::int2, 0, 0::int2, ''::text";
 	return psprintf("r.device_id, r.\"time\", r.seq, r.content_hash, %s, %s",
 					source->numbered ? "r.n" : "0::int2", source->part ? source->part : "''::text");
 }
@@ -203,7 +205,7 @@ add_rows(StringInfo sql, const At402Source *source, At402Look look)
 	}
 	appendStringInfo(sql, " JOIN at402.%s AS r ON ", source->table);
 	if (is_trip(source))
-		appendStringInfoString(sql, "r.device_id = k.device_id AND r.started_at = k.\"time\"");
+		appendStringInfoString(sql, "r.device_id = k.device_id AND r.ended_at = k.\"time\"");
 	else if (!at402_rule_source_has_b(source))
 		appendStringInfoString(sql, "r.device_id = k.device_id");
 	else

@@ -61,6 +61,9 @@ extern void at402_rules_run(At402Batch *batch);
 /* As an array for a statement. */
 extern Datum at402_ids_of(List *devices);
 
+/* The same for keys that are collected, and these groups. */
+extern void at402_rules_judge(At402RuleBatch *b, List *groups);
+
 /* ---- writing (rule_alert.c) ---- */
 
 /* Renders messages, stores alerts, ends and runs, counts failures, notifies. */

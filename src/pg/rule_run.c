@@ -621,6 +621,22 @@ judge_late(Judging *g, const Row *rows, int count, int index)
 	judge_window(g, &rows->row.key, &rows[count - 1].row.key, rows->row.part);
 }
 
+/* A state is judged by the clock, from how it was found last. */
+static void
+judge_state(Judging *g, const Row *row, int index)
+{
+	At402Judge	j = new_judge(g);
+	At402Run   *run = run_of(g->b, g->rule->id, row->row.key.device_id, "", false);
+
+	/* of a rule that has changed only what it has raised goes on */
+	if (run != NULL && (run->version == g->rule->version || run->has_alert))
+		begin_with_run(&j, g, run);
+	at402_judge(&j, &row->row, row->satisfies[index]);
+	at402_judge_end(&j);
+	keep_alerts(g, &j);
+	keep_run(g, &j, row->row.key.device_id, "");
+}
+
 static void
 judge_sequence(Judging *g, const Row *rows, int count, int index)
 {
@@ -631,7 +647,9 @@ judge_sequence(Judging *g, const Row *rows, int count, int index)
 
 	for (int i = 0; i < count; i++)
 		any |= rows[i].satisfies[index];
-	if (list_member_int(g->b->behind, first->key.device_id))
+	if (!at402_rule_source_has_b(g->rule->source))
+		judge_state(g, rows, index);
+	else if (list_member_int(g->b->behind, first->key.device_id))
 		judge_late(g, rows, count, index);
 	else if (run == NULL && !any)
 		return;
@@ -739,69 +757,6 @@ judge_group(At402RuleBatch *b, At402RuleGroup *g)
 
 /* ---- the batch ---- */
 
-/* The modules that make rows of a source. */
-static uint32
-homes_of(const At402Source *source)
-{
-	static const struct
-	{
-		const char *table;
-		uint32		homes;
-	}			tables[] = {
-		{"io", AT402_HOME_IO}, {"motion", AT402_HOME_MOTION}, {"can", AT402_HOME_CAN},
-		{"ble", AT402_HOME_BLE}, {"trip", 0}, {"device_state", 0},
-	};
-
-	for (int i = 0; i < lengthof(tables); i++)
-		if (strcmp(tables[i].table, source->table) == 0)
-			return tables[i].homes;
-	return AT402_HOME_POSITION;
-}
-
-static bool
-is_judged(const At402Report *r)
-{
-	return r->is_new && !r->time_suspect;
-}
-
-static void
-collect_keys(At402RuleBatch *b, const At402Batch *batch, uint32 *homes)
-{
-	int			before = 0;
-
-	b->reports = palloc(sizeof(At402Key) *
-						(batch->report_count + batch->presence_count + 1));
-	for (int i = 0; i < batch->report_count; i++)
-	{
-		const At402Report *r = batch->reports[i];
-
-		if (!is_judged(r))
-			continue;
-		b->reports[b->report_count++] = (At402Key) {r->item->device->id, r->time, r->report.seq,
-			r->content_hash};
-		*homes |= r->homes;
-		if (r->item->device->id != before)
-			b->devices = lappend_int(b->devices, r->item->device->id);
-		before = r->item->device->id;
-	}
-}
-
-/* The events online and offline have no report. */
-static void
-collect_presence(At402RuleBatch *b, const At402Batch *batch)
-{
-	b->key_count = b->report_count;
-	for (int i = 0; i < batch->presence_count; i++)
-	{
-		const At402Presence *p = batch->presence[i];
-
-		if (!p->changed || p->rejection != NULL)
-			continue;
-		b->reports[b->key_count++] = (At402Key) {p->device_id, p->at, -1, 0};
-		b->devices = list_append_unique_int(b->devices, p->device_id);
-	}
-}
-
 static Datum
 make_array(Datum *values, int count, Oid type, int16 size)
 {
@@ -832,32 +787,47 @@ make_keys(At402RuleBatch *b)
 	b->keys[3] = make_array(values[3], b->key_count, INT4OID, sizeof(int32));
 }
 
-/* Devices that have more reports since the first new one than the new ones. */
+/*
+ * Devices some of whose new reports are older than one that was there: the last
+ * of them is not the device's last, or others lie between them.
+ */
 static void
 find_behind(At402RuleBatch *b)
 {
-	int			count = list_length(b->devices);
-	Datum	   *ids = palloc(sizeof(Datum) * count);
-	Datum	   *first = palloc(sizeof(Datum) * count);
-	Datum	   *reports = palloc(sizeof(Datum) * count);
+	enum
+	{
+		DEVICE, FIRST, REPORTS, TIME, SEQ, HASH, COLUMNS
+	};
+	static const Oid types[COLUMNS] = {INT4OID, TIMESTAMPTZOID, INT8OID, TIMESTAMPTZOID, INT2OID,
+		INT4OID};
+	static const int16 sizes[COLUMNS] = {4, 8, 8, 8, 2, 4};
+	Datum	   *values[COLUMNS];
+	Datum		args[COLUMNS];
 	MemoryContext context = CurrentMemoryContext;
 	int			n = 0;
 
-	for (int i = 0; i < b->report_count;)
+	for (int i = 0; i < COLUMNS; i++)
+		values[i] = palloc(sizeof(Datum) * list_length(b->devices));
+	for (int i = 0; i < b->report_count; n++)
 	{
-		const At402Key *key = &b->reports[i];
+		const At402Key *first = &b->reports[i];
+		const At402Key *last;
 		int			begin = i;
 
-		while (i < b->report_count && b->reports[i].device_id == key->device_id)
+		while (i < b->report_count && b->reports[i].device_id == first->device_id)
 			i++;
-		ids[n] = Int32GetDatum(key->device_id);
-		first[n] = TimestampTzGetDatum(key->time);
-		reports[n++] = Int64GetDatum(i - begin);
+		last = &b->reports[i - 1];
+		values[DEVICE][n] = Int32GetDatum(first->device_id);
+		values[FIRST][n] = TimestampTzGetDatum(first->time);
+		values[REPORTS][n] = Int64GetDatum(i - begin);
+		values[TIME][n] = TimestampTzGetDatum(last->time);
+		values[SEQ][n] = Int16GetDatum(last->seq);
+		values[HASH][n] = Int32GetDatum(last->content_hash);
 	}
+	for (int i = 0; i < COLUMNS; i++)
+		args[i] = make_array(values[i], n, types[i], sizes[i]);
 	SPI_connect();
-	at402_run(AT402_SQL_RULE_BEHIND, (Datum[]) {make_array(ids, n, INT4OID, sizeof(int32)),
-				make_array(first, n, TIMESTAMPTZOID, sizeof(TimestampTz)),
-				make_array(reports, n, INT8OID, sizeof(int64))}, NULL);
+	at402_run(AT402_SQL_RULE_BEHIND, args, NULL);
 	for (uint64 i = 0; i < SPI_processed; i++)
 	{
 		MemoryContext spi = MemoryContextSwitchTo(context);
@@ -874,51 +844,26 @@ needs_order(const At402RuleGroup *g)
 	return g->source->runs || g->uses.b;
 }
 
-/* What follows from the groups whose rows the batch may have brought. */
-static void
-run_groups(At402RuleBatch *b, List *groups, uint32 homes)
+void
+at402_rules_judge(At402RuleBatch *b, List *groups)
 {
-	List	   *due = NIL;
 	bool		order = false;
 	bool		runs = false;
 	ListCell   *lc;
 
+	if (b->key_count == 0)
+		return;
 	foreach(lc, groups)
 	{
-		At402RuleGroup *g = lfirst(lc);
-
-		if ((homes & homes_of(g->source)) == 0)
-			continue;
-		due = lappend(due, g);
-		order |= needs_order(g);
-		runs |= g->source->runs;
+		order |= needs_order(lfirst(lc));
+		runs |= ((At402RuleGroup *) lfirst(lc))->source->runs;
 	}
-	if (due == NIL || b->key_count == 0)
-		return;
 	make_keys(b);
 	if (order && b->report_count > 0)
 		find_behind(b);
 	if (runs)
 		read_runs(b);
-	foreach(lc, due)
+	foreach(lc, groups)
 		judge_group(b, lfirst(lc));
 	at402_alerts_write(b);
-}
-
-void
-at402_rules_run(At402Batch *batch)
-{
-	List	   *groups = at402_rules_in_force();
-	At402RuleBatch b = {.attempts = batch->attempts};
-	uint32		homes = 0;
-	At402Caller caller;
-
-	if (groups == NIL)
-		return;
-	b.oldest = GetCurrentTransactionStartTimestamp() - at402_alert_max_age * USECS_PER_SEC;
-	collect_keys(&b, batch, &homes);
-	collect_presence(&b, batch);
-	caller = at402_become(at402_tables_owner());
-	run_groups(&b, groups, homes | AT402_HOME_POSITION);
-	at402_become_caller(&caller);
 }

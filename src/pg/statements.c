@@ -321,6 +321,13 @@ static const Definition definitions[AT402_STATEMENTS] = {
 		"UNION SELECT g.geofence_id FROM at402.geofence_pending AS g WHERE g.device_id" EQ "ANY ($2)",
 		.arguments = 2, .types = {INT8OID, INT4ARRAYOID}},
 	/* rules: what stands in the tables */
+#define UNNEST(n) "pg_catalog.unnest($" #n ")"
+#define UNNEST_2 UNNEST(1) ", " UNNEST(2)
+#define UNNEST_3 UNNEST_2 ", " UNNEST(3)
+#define UNNEST_5 UNNEST_3 ", " UNNEST(4) ", " UNNEST(5)
+#define UNNEST_6 UNNEST_5 ", " UNNEST(6)
+#define UNNEST_9 UNNEST_6 ", " UNNEST(7) ", " UNNEST(8) ", " UNNEST(9)
+#define UNNEST_13 UNNEST_9 ", " UNNEST(10) ", " UNNEST(11) ", " UNNEST(12) ", " UNNEST(13)
 	[AT402_SQL_RULE_RUNS] = {AS_WRITTEN,
 		"SELECT u.rule_id, u.device_id, u.part, u.version, u.since, u.decided, u.alert_time, "
 		"  u.alert_seq, u.alert_content_hash "
@@ -331,31 +338,29 @@ static const Definition definitions[AT402_STATEMENTS] = {
 		"FROM at402.alert AS a WHERE a.device_id" EQ "ANY ($1) "
 		"AND a.\"time\" OPERATOR(pg_catalog.>=) $2 AND a.rule_id" EQ "$3",
 		.arguments = 3, .types = {INT4ARRAYOID, TIMESTAMPTZOID, INT4OID}},
-	/* more reports since the first of these than there are of these */
+	/* whose last report is none of these, or stands among others */
 	[AT402_SQL_RULE_BEHIND] = {AS_WRITTEN,
-		"SELECT u.device_id FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), "
-		"  pg_catalog.unnest($3)) AS u(device_id, first, reports) "
-		"WHERE u.reports OPERATOR(pg_catalog.<) (SELECT pg_catalog.count(*) FROM ("
-		"  SELECT FROM at402.position AS p WHERE p.device_id" EQ "u.device_id "
-		"  AND p.\"time\" OPERATOR(pg_catalog.>=) u.first AND NOT p.time_suspect "
-		"  LIMIT u.reports OPERATOR(pg_catalog.+) 1) AS x)",
-		.arguments = 3, .types = {INT4ARRAYOID, 1185 /* timestamptz[] */ , 1016 /* int8[] */ }},
+		"SELECT u.device_id FROM ROWS FROM (" UNNEST_6 ") AS u(device_id, first, reports, \"time\", seq, content_hash) "
+		"LEFT JOIN at402.device_state AS s ON s.device_id" EQ "u.device_id AND s.\"time\"" EQ "u.\"time\" "
+		"  AND s.seq" EQ "u.seq AND s.content_hash" EQ "u.content_hash "
+		"WHERE s.device_id IS NULL OR u.reports OPERATOR(pg_catalog.>) 1 "
+		"  AND u.reports OPERATOR(pg_catalog.<) (SELECT pg_catalog.count(*) FROM ("
+		"    SELECT FROM at402.position AS p WHERE p.device_id" EQ "u.device_id "
+		"    AND p.\"time\" OPERATOR(pg_catalog.>=) u.first AND p.\"time\" OPERATOR(pg_catalog.<=) u.\"time\" "
+		"    AND NOT p.time_suspect LIMIT u.reports OPERATOR(pg_catalog.+) 1) AS x)",
+		.arguments = 6, .types = {INT4ARRAYOID, 1185 /* timestamptz[] */ , 1016 /* int8[] */ , 1185,
+			INT2ARRAYOID, INT4ARRAYOID}},
 	/* and what becomes of them */
 	[AT402_SQL_LOCK_ALERTS] = {AS_WRITTEN,
 		"LOCK TABLE at402.rule_run, at402.alert, at402.outbox IN ROW EXCLUSIVE MODE",
 		.arguments = 0},
-#define GIVEN_ALERTS                                                                               \
-	"ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3), "             \
-	"pg_catalog.unnest($4), pg_catalog.unnest($5), "
 	[AT402_SQL_NEW_ALERTS] = {AS_WRITTEN,
 		"INSERT INTO at402.alert (" KEY ", rule_id, part, ended_at, level, message, rule_name, "
 		"  geom, detail) "
 		"SELECT u.device_id, u.\"time\", u.seq, u.content_hash, u.rule_id, u.part, u.ended_at, "
 		"  u.level, u.message, u.rule_name, coalesce(p.geom, s.geom), "
 		"  pg_catalog.jsonb_build_object('since', u.since, 'n', u.n) "
-		"FROM " GIVEN_ALERTS "pg_catalog.unnest($6), pg_catalog.unnest($7), pg_catalog.unnest($8), "
-		"  pg_catalog.unnest($9), pg_catalog.unnest($10), pg_catalog.unnest($11), "
-		"  pg_catalog.unnest($12), pg_catalog.unnest($13)) AS u(" KEY ", rule_id, part, ended_at, "
+		"FROM " "ROWS FROM (" UNNEST_13 ") AS u(" KEY ", rule_id, part, ended_at, "
 		"  level, message, rule_name, since, n, of_state) "
 		"LEFT JOIN at402.position AS p ON " SAME_KEY("p", "u") " "
 		"LEFT JOIN at402.device_state AS s ON s.device_id" EQ "u.device_id "
@@ -367,7 +372,7 @@ static const Definition definitions[AT402_STATEMENTS] = {
 			1000 /* bool[] */ }},
 	[AT402_SQL_ALERT_ENDS] = {AS_WRITTEN,
 		"UPDATE at402.alert AS a SET ended_at = u.ended_at "
-		"FROM " GIVEN_ALERTS "pg_catalog.unnest($6)) AS u(" KEY ", rule_id, ended_at) "
+		"FROM " "ROWS FROM (" UNNEST_6 ") AS u(" KEY ", rule_id, ended_at) "
 		"WHERE " SAME_KEY("a", "u") " AND a.rule_id" EQ "u.rule_id",
 		.arguments = 6, .types = {INT4ARRAYOID, 1185, INT2ARRAYOID, INT4ARRAYOID, INT4ARRAYOID,
 			1185}},
@@ -380,25 +385,20 @@ static const Definition definitions[AT402_STATEMENTS] = {
 		"  'raised_at', a.raised_at, 'longitude', (a.geom::pg_catalog.point)[0], 'latitude', (a.geom::pg_catalog.point)[1], "
 		"  'device_id', a.device_id, 'seq', a.seq, 'content_hash', a.content_hash, "
 		"  'rule_id', a.rule_id) "
-		"FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3), "
-		"  pg_catalog.unnest($4), pg_catalog.unnest($5)) WITH ORDINALITY AS u(" KEY ", rule_id, no) "
+		"FROM ROWS FROM (" UNNEST_5 ") WITH ORDINALITY AS u(" KEY ", rule_id, no) "
 		"JOIN at402.alert AS a ON " SAME_KEY("a", "u") " AND a.rule_id" EQ "u.rule_id "
 		"JOIN at402.rule AS r ON r.id" EQ "u.rule_id "
 		"JOIN at402.device AS d ON d.id" EQ "u.device_id "
 		"CROSS JOIN LATERAL pg_catalog.unnest(r.channels) AS c(channel) ORDER BY u.no, c.channel",
 		.arguments = 5, .types = {INT4ARRAYOID, 1185, INT2ARRAYOID, INT4ARRAYOID, INT4ARRAYOID}},
 	[AT402_SQL_RUNS_GONE] = {AS_WRITTEN,
-		"DELETE FROM at402.rule_run AS g USING ROWS FROM (pg_catalog.unnest($1), "
-		"  pg_catalog.unnest($2), pg_catalog.unnest($3)) AS u(device_id, rule_id, part) "
+		"DELETE FROM at402.rule_run AS g USING ROWS FROM (" UNNEST_3 ") AS u(device_id, rule_id, part) "
 		"WHERE g.device_id" EQ "u.device_id AND g.rule_id" EQ "u.rule_id AND g.part" EQ "u.part",
 		.arguments = 3, .types = {INT4ARRAYOID, INT4ARRAYOID, TEXTARRAYOID}},
 	[AT402_SQL_RUNS_ON] = {AS_WRITTEN,
 		"INSERT INTO at402.rule_run (device_id, rule_id, part, version, since, decided, "
 		"  alert_time, alert_seq, alert_content_hash) "
-		"SELECT * FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), "
-		"  pg_catalog.unnest($3), pg_catalog.unnest($4), pg_catalog.unnest($5), "
-		"  pg_catalog.unnest($6), pg_catalog.unnest($7), pg_catalog.unnest($8), "
-		"  pg_catalog.unnest($9)) AS u",
+		"SELECT * FROM ROWS FROM (" UNNEST_9 ") AS u",
 		.arguments = 9, .types = {INT4ARRAYOID, INT4ARRAYOID, TEXTARRAYOID, INT4ARRAYOID, 1185,
 			1000 /* bool[] */ , 1185, INT2ARRAYOID, INT4ARRAYOID}},
 	[AT402_SQL_RUNS_STALE] = {AS_WRITTEN,
@@ -411,6 +411,20 @@ static const Definition definitions[AT402_STATEMENTS] = {
 		"WHERE r.id" EQ "(SELECT x.id FROM at402.rule AS x WHERE x.id" EQ "$1 AND x.enabled "
 		"  FOR NO KEY UPDATE SKIP LOCKED) RETURNING r.enabled",
 		.arguments = 3, .types = {INT4OID, TEXTOID, INT4OID}},
+	/* by the clock */
+	[AT402_SQL_ENDED_TRIPS] = {AS_WRITTEN,
+		"SELECT t.device_id, t.ended_at FROM at402.trip AS t "
+		"WHERE t.ended_at IS NOT NULL AND NOT t.rules_seen ORDER BY t.device_id, t.ended_at LIMIT 10000",
+		.arguments = 0},
+	[AT402_SQL_TRIPS_SEEN] = {AS_WRITTEN,
+		"UPDATE at402.trip AS t SET rules_seen = true "
+		"FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2)) AS u(device_id, ended_at) "
+		"WHERE t.device_id" EQ "u.device_id AND t.ended_at" EQ "u.ended_at",
+		.arguments = 2, .types = {INT4ARRAYOID, 1185}},
+	[AT402_SQL_NEXT_STATES] = {AS_WRITTEN,
+		"SELECT s.device_id, pg_catalog.now() FROM at402.device_state AS s "
+		"WHERE s.device_id OPERATOR(pg_catalog.>) $1 ORDER BY s.device_id LIMIT 500",
+		.arguments = 1, .types = {INT4OID}},
 };
 
 /* How a column of device_state follows from that of a report. */

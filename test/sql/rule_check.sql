@@ -126,23 +126,23 @@ SELECT checked_condition FROM at402.rule WHERE name = 'odd';
 
 -- ---- whose rule it is ----
 
-CREATE ROLE analyst;
-CREATE ROLE colleague;
-CREATE ROLE stranger;
-GRANT USAGE ON SCHEMA at402, hidden TO analyst, colleague, stranger;
-GRANT SELECT, INSERT, UPDATE, DELETE ON at402.rule TO analyst, colleague, stranger;
-GRANT SELECT ON at402.position TO analyst, colleague, stranger;
-GRANT SELECT (device_id, time, seq, content_hash, n, kind) ON at402.event TO analyst;
-GRANT analyst, colleague TO at402;
+CREATE ROLE regress_analyst;
+CREATE ROLE regress_colleague;
+CREATE ROLE regress_stranger;
+GRANT USAGE ON SCHEMA at402, hidden TO regress_analyst, regress_colleague, regress_stranger;
+GRANT SELECT, INSERT, UPDATE, DELETE ON at402.rule TO regress_analyst, regress_colleague, regress_stranger;
+GRANT SELECT ON at402.position TO regress_analyst, regress_colleague, regress_stranger;
+GRANT SELECT (device_id, time, seq, content_hash, n, kind) ON at402.event TO regress_analyst;
+GRANT regress_analyst, regress_colleague TO at402;
 CREATE FUNCTION hidden.secret() RETURNS bool LANGUAGE sql AS 'SELECT true';
 REVOKE EXECUTE ON FUNCTION hidden.secret() FROM PUBLIC;
 
 -- without consent
-SET ROLE stranger;
+SET ROLE regress_stranger;
 CALL refused('true');
 
 -- a column owner is never believed, nor is what at402 sets
-SET ROLE analyst;
+SET ROLE regress_analyst;
 INSERT INTO at402.rule (name, source, condition, level, owner, failures, last_error,
 		checked_condition, uses, version)
 	VALUES ('forged', 'position', 'r.ignition', 'info', 'postgres', 9, 'x', 'true', '{d}', 7);
@@ -164,14 +164,14 @@ INSERT INTO at402.rule (name, source, condition, level)
 	VALUES ('columns', 'event', $$r.kind = 'panic'$$, 'info');
 
 -- who changes what it says is its owner; who switches it off is not
-SET ROLE colleague;
+SET ROLE regress_colleague;
 UPDATE at402.rule SET enabled = false, name = 'renamed', cooldown = '1 min', level = 'warning'
 	WHERE name = 'forged' RETURNING owner, version;
 UPDATE at402.rule SET enabled = true WHERE name = 'renamed' RETURNING owner, version, failures;
 UPDATE at402.rule SET message = '{seq}' WHERE name = 'renamed' RETURNING owner, version;
-SET ROLE analyst;
+SET ROLE regress_analyst;
 UPDATE at402.rule SET min_duration = '1 min' WHERE name = 'renamed' RETURNING owner, version;
-SET ROLE colleague;
+SET ROLE regress_colleague;
 UPDATE at402.rule SET condition = 'NOT r.ignition' WHERE name = 'renamed'
 	RETURNING owner, version, checked_condition;
 -- what the new owner may not read
@@ -189,4 +189,4 @@ DROP DOMAIN loud;
 DROP OPERATOR !! (NONE, int);
 DROP FUNCTION shout(), shout(int);
 DROP PROCEDURE refused;
-DROP ROLE analyst, colleague, stranger;
+DROP ROLE regress_analyst, regress_colleague, regress_stranger;

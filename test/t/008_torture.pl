@@ -238,6 +238,47 @@ my %faults = (
 	},
 );
 
+# ---- rules ----
+
+# Of each device every other report is a run of its own, and each event an alert.  Whatever the time
+# a rule takes on a busy machine, it is not to lose a batch.
+sql($node, "ALTER SYSTEM SET at402.rule_timeout = 0; SELECT pg_reload_conf();
+	INSERT INTO at402.rule (name, source, condition, level, message) VALUES
+		('even', 'position', 'r.seq % 2 = 0', 'info', '{seq} of {d.imei}'),
+		('event', 'event', 'r.kind <> ''''', 'info', '{kind}'),
+		('rise', 'position', 'r.speed_kmh > b.speed_kmh', 'info', NULL)");
+
+# Alerts that are missing, that nothing calls for, or that end at another time than they should: the
+# tables are read again from end to end, without any code of at402.
+sub wrong_alerts
+{
+	my ($imeis) = @_;
+	my $devices = "device_id IN (SELECT id FROM at402.device WHERE imei LIKE '$imeis')";
+	my $key = 'device_id, time, seq, content_hash';
+
+	return sql($node, "WITH told AS (
+			SELECT $key, ended_at, rule_name FROM at402.alert WHERE $devices
+		), run AS (
+			SELECT $key, seq % 2 = 0 AS holds, count(*) FILTER (WHERE seq % 2 <> 0)
+				OVER (PARTITION BY device_id ORDER BY time, seq, content_hash) AS no
+			FROM at402.position WHERE $devices AND NOT time_suspect
+		), ended AS (
+			SELECT device_id, no - 1 AS no, time FROM run WHERE NOT holds
+		)
+		SELECT (SELECT count(*) FROM (SELECT device_id, no FROM run
+				LEFT JOIN (SELECT * FROM told WHERE rule_name = 'even') AS t USING ($key)
+				WHERE holds GROUP BY device_id, no HAVING count(t.rule_name) <> 1) AS lost_or_doubled)
+			+ (SELECT count(*) FROM told LEFT JOIN run USING ($key)
+				WHERE rule_name = 'even' AND holds IS NOT TRUE)
+			+ (SELECT count(*) FROM told JOIN run USING ($key) LEFT JOIN ended AS e USING (device_id, no)
+				WHERE rule_name = 'even' AND ended_at IS DISTINCT FROM e.time)
+			+ (SELECT count(*) FROM (SELECT $key FROM at402.event WHERE $devices
+				EXCEPT SELECT $key FROM told WHERE rule_name = 'event') AS lost)
+			+ (SELECT count(*) FROM (SELECT $key FROM told WHERE rule_name = 'event'
+				EXCEPT SELECT $key FROM at402.event) AS strange)
+			+ (SELECT sum(failures) FROM at402.rule)");
+}
+
 # ---- a round ----
 
 # What does not belong together in the rows of some devices: details without their report, reports
@@ -269,8 +310,9 @@ sub judge
 {
 	my ($name, $journal, $imeis, $sent, %more) = @_;
 	my %found = (%{ judge_journal($node, $journal, $imeis) }, inconsistent => inconsistent($imeis),
+		wrong_alerts => wrong_alerts($imeis),
 		%more);
-	my @zeros = (qw(lost doubled strange inconsistent), sort keys %more);
+	my @zeros = (qw(lost doubled strange inconsistent wrong_alerts), sort keys %more);
 
 	return is_deeply(\%found,
 		{ (map { $_ => $sent } qw(sent answered found)), (map { $_ => 0 } @zeros) },
