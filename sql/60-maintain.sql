@@ -14,7 +14,7 @@
 -- delete   takes no lock that anybody waits for.
 --
 -- While a step waits for a lock, others queue up behind it.  So it gives up
--- soon (55P03), to be tried again later.  200 ms is below deadlock_timeout: in
+-- soon (55P03), to be tried again later.  50 ms is below deadlock_timeout: in
 -- a deadlock it is the upkeep that gives way.
 --
 -- Before that come the chores: what is derived from the rows that are there.
@@ -79,6 +79,40 @@ $$;
 COMMENT ON FUNCTION at402_partitions(regclass) IS
 'the partitions of a table and the time that each covers, without the default partition';
 
+-- ATTACH looks at each row of the default partition while it locks everybody out,
+-- unless a constraint says that none belongs to the new one.  Where it is large,
+-- that constraint is made in a step of its own, which locks for a moment only, and
+-- looked after later without a lock that anybody waits for.  Meanwhile rows of that
+-- time are refused, so this is done ahead of time alone.
+CREATE FUNCTION at402_close_default(default_name regclass, range_column text,
+									partition_name text, low timestamptz, high timestamptz)
+RETURNS bool
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	wanted		text := 'at402_makes_' || partition_name;
+	former		text;
+BEGIN
+	-- of a partition that is not to be made any more
+	FOR former IN
+		SELECT conname FROM pg_constraint
+		WHERE conrelid = default_name AND starts_with(conname, 'at402_makes_') AND conname <> wanted
+	LOOP
+		EXECUTE format('ALTER TABLE %s DROP CONSTRAINT %I', default_name, former);
+	END LOOP;
+	IF low <= now() OR pg_relation_size(default_name) < 8 * 1024 * 1024
+		OR EXISTS (SELECT FROM pg_constraint WHERE conrelid = default_name AND conname = wanted) THEN
+		RETURN false;
+	END IF;
+	EXECUTE format('ALTER TABLE %s ADD CONSTRAINT %I CHECK (NOT (%3$I >= %4$L AND %3$I < %5$L)) NOT VALID',
+				   default_name, wanted, range_column, low, high);
+	RETURN true;
+END
+$$;
+COMMENT ON FUNCTION at402_close_default(regclass, text, text, timestamptz, timestamptz) IS
+'part of at402_maintain_table: where the default partition is large, keeps rows from low up to high out of it until at402_add_partition has made their partition; true: that was due';
+
 CREATE FUNCTION at402_add_partition(parent regclass, partition_name text,
 									low timestamptz, high timestamptz)
 RETURNS bigint
@@ -89,6 +123,8 @@ DECLARE
 	t			record;
 	columns		text;
 	due			text;
+	closed		text := 'at402_makes_' || partition_name;
+	is_closed	bool;
 	moved		bigint := 0;
 BEGIN
 	SELECT c.relowner::regrole AS owner, c.relreplident, s.spcname,
@@ -108,10 +144,15 @@ BEGIN
 		EXECUTE format('ALTER TABLE at402.%I REPLICA IDENTITY FULL', partition_name);
 	END IF;
 
+	is_closed := EXISTS (SELECT FROM pg_constraint
+						 WHERE conrelid = t.default_name AND conname = closed);
 	IF t.default_name IS NOT NULL THEN
 		-- before any weaker lock: raising one to this, as ATTACH would, can deadlock with an
-		-- insert; and rows that come between the two statements below would be lost
-		EXECUTE format('LOCK TABLE %s IN ACCESS EXCLUSIVE MODE', t.default_name);
+		-- insert; and rows that come between the two statements below would be lost.  None can
+		-- come where a constraint keeps them out.
+		IF NOT is_closed THEN
+			EXECUTE format('LOCK TABLE %s IN ACCESS EXCLUSIVE MODE', t.default_name);
+		END IF;
 		SELECT string_agg(quote_ident(attname), ', ') INTO columns
 		FROM pg_attribute
 		WHERE attrelid = parent AND attnum > 0 AND NOT attisdropped AND attgenerated = '';
@@ -121,9 +162,15 @@ BEGIN
 		EXECUTE format('DELETE FROM %s WHERE %s', t.default_name, due);
 		GET DIAGNOSTICS moved = ROW_COUNT;
 	END IF;
+	IF is_closed THEN
+		EXECUTE format('ALTER TABLE %s VALIDATE CONSTRAINT %I', t.default_name, closed);
+	END IF;
 
 	EXECUTE format('ALTER TABLE %s ATTACH PARTITION at402.%I FOR VALUES FROM (%L) TO (%L)',
 				   parent, partition_name, low, high);
+	IF is_closed THEN
+		EXECUTE format('ALTER TABLE %s DROP CONSTRAINT %I', t.default_name, closed);
+	END IF;
 	RETURN moved;
 END
 $$;
@@ -139,20 +186,22 @@ COMMENT ON FUNCTION at402_add_partition(regclass, text, timestamptz, timestamptz
 --          now - retention (or since, if that is later; without retention
 --          since or now - at402.partition_interval): forged clocks must not
 --          make a partition for every day up to 2116.
+-- prepare  a partition that is made next, where the default partition is large:
+--          see at402_close_default.
 -- drop     a partition that lies before now - retention.
 -- delete   rows received before now - retention, of the default partition,
 --          where their time may be anything, or of a plain table; row_count:
 --          how many.
 --
 -- Errors: 42P01 for a table that is none of ours, 55P03 when a lock is not to
--- be had in 200 ms.
+-- be had in 50 ms.
 CREATE FUNCTION at402_maintain_table_as_caller(table_name text, since timestamptz DEFAULT NULL)
 RETURNS TABLE (action text, partition_name text, row_count bigint)
 LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
 SET timezone = 'UTC'
 SET datestyle = 'ISO'
-SET lock_timeout = '200ms'
+SET lock_timeout = '50ms'
 AS $$
 DECLARE
 	length		interval;
@@ -219,8 +268,14 @@ BEGIN
 									  p.low, p.high),
 					HINT = 'Attach that relation as the partition, or move it to another schema.';
 		ELSIF FOUND THEN
-			action := 'create';
 			partition_name := p.new_name;
+			IF t.default_name IS NOT NULL AND @extschema@.at402_close_default(
+				t.default_name, t.range_column, p.new_name, p.low, p.high) THEN
+				action := 'prepare';
+				RETURN NEXT;
+				RETURN;
+			END IF;
+			action := 'create';
 			row_count := @extschema@.at402_add_partition(t.name, p.new_name, p.low, p.high);
 			RETURN NEXT;
 			RETURN;
@@ -271,7 +326,7 @@ CREATE FUNCTION at402_maintain_table(table_name text, since timestamptz DEFAULT 
 RETURNS TABLE (action text, partition_name text, row_count bigint)
 	AS 'MODULE_PATHNAME', 'at402_as_owner' LANGUAGE C VOLATILE ROWS 1;
 COMMENT ON FUNCTION at402_maintain_table(text, timestamptz) IS
-'does one step of the upkeep of a table of schema at402, in one short transaction: create, drop (a partition) or delete (expired rows); no row: nothing was due; since: how far back to make partitions for rows in the default partition';
+'does one step of the upkeep of a table of schema at402, in one short transaction: prepare, create, drop (a partition) or delete (expired rows); no row: nothing was due; since: how far back to make partitions for rows in the default partition';
 
 -- A chore is a function from int to int.  It is called with 0 and then with what
 -- it returned, each time in a transaction of its own, until that is NULL.  Where

@@ -148,6 +148,25 @@ at402_is_timeout(const ErrorData *error)
 		error->sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE;
 }
 
+/* Does the upkeep keep rows out of a default partition just now? */
+static bool
+partition_is_made(void)
+{
+	bool		made;
+
+	SPI_connect();
+	if (SPI_execute("SELECT FROM pg_catalog.pg_constraint AS c "
+					"JOIN pg_catalog.pg_class AS t ON t.oid OPERATOR(pg_catalog.=) c.conrelid "
+					"JOIN pg_catalog.pg_namespace AS n ON n.oid OPERATOR(pg_catalog.=) t.relnamespace "
+					"WHERE n.nspname OPERATOR(pg_catalog.=) 'at402' "
+					"AND pg_catalog.starts_with(c.conname::pg_catalog.text, 'at402_makes_'::pg_catalog.text)",
+					true, 1) != SPI_OK_SELECT)
+		elog(ERROR, "could not look for partitions that are being made");
+	made = SPI_processed > 0;
+	SPI_finish();
+	return made;
+}
+
 bool
 at402_is_environment(const ErrorData *error, int attempts)
 {
@@ -171,7 +190,7 @@ at402_is_environment(const ErrorData *error, int attempts)
 			return true;
 		case ERRCODE_CHECK_VIOLATION:
 			/* of a partition: it names the table and no constraint */
-			if (error->constraint_name == NULL && error->table_name != NULL)
+			if ((error->constraint_name == NULL && error->table_name != NULL) || partition_is_made())
 				return attempts < PATIENCE;
 			break;
 	}

@@ -17,6 +17,7 @@
 #include "executor/spi.h"
 #include "miscadmin.h"
 #include "pgstat.h"
+#include "postmaster/interrupt.h"
 #include "storage/ipc.h"
 #include "storage/latch.h"
 #include "utils/builtins.h"
@@ -29,7 +30,8 @@
 #include "worker/worker.h"
 
 #define LOOK_AGAIN_MS 1000		/* for extension and tables */
-#define BUSY_MS 5000			/* after something was in use */
+#define BUSY_MS 5000			/* after something was in use, and until the next task then: */
+#define BREATH_MS 250			/* others have waited for the lock that was waited for */
 
 typedef struct Task
 {
@@ -38,6 +40,31 @@ typedef struct Task
 	int			step;			/* of a chore, see at402_chores() */
 	bool		done;			/* nothing is due any more */
 } Task;
+
+/*
+ * Waits so long, in ms (-1: for ever), or until the settings are to be read again.
+ * The latch is set for other reasons too, as by a lock that was waited for.
+ */
+static void
+rest(long ms)
+{
+	instr_time	began;
+	long		left = ms;
+
+	INSTR_TIME_SET_CURRENT(began);
+	while (!ConfigReloadPending && (ms < 0 || left > 0))
+	{
+		instr_time	now;
+
+		WaitLatch(MyLatch, WL_LATCH_SET | WL_EXIT_ON_PM_DEATH | (ms >= 0 ? WL_TIMEOUT : 0), left,
+				  PG_WAIT_EXTENSION);
+		ResetLatch(MyLatch);
+		CHECK_FOR_INTERRUPTS();
+		INSTR_TIME_SET_CURRENT(now);
+		INSTR_TIME_SUBTRACT(now, began);
+		left = ms - (long) INSTR_TIME_GET_MILLISEC(now);
+	}
+}
 
 /* ---- what there is to do ---- */
 
@@ -170,7 +197,7 @@ do_task(Task *task)
 		ErrorData  *error;
 		bool		in_use;
 
-		at402_worker_interrupts();
+		CHECK_FOR_INTERRUPTS(); /* no more: a reload has to wait for the loop */
 		if (at402_attempt(AT402_TRANSACTION, run_step, task, &error))
 			continue;
 		in_use = is_in_use(error);
@@ -200,7 +227,11 @@ do_all(void)
 	}
 	begins_to_fail(listing.name, false);
 	foreach(lc, list.tasks)
-		all &= do_task(lfirst(lc));
+		if (!do_task(lfirst(lc)))
+		{
+			all = false;
+			rest(BREATH_MS);
+		}
 	return all;
 }
 
@@ -231,8 +262,6 @@ at402_maintain_main(Datum unused)
 		else if (at402_maintain_interval == 0)
 			wait_ms = -1;		/* until a reload says otherwise */
 		MemoryContextReset(context);
-		WaitLatch(MyLatch, WL_LATCH_SET | WL_EXIT_ON_PM_DEATH | (wait_ms >= 0 ? WL_TIMEOUT : 0),
-				  wait_ms, PG_WAIT_EXTENSION);
-		ResetLatch(MyLatch);
+		rest(wait_ms);
 	}
 }
