@@ -57,7 +57,7 @@ COMMENT ON COLUMN at402_stat_listener.failed_batches IS 'transactions rolled bac
 COMMENT ON COLUMN at402_stat_listener.ack_latency_avg_ms IS 'ms from a frame''s last byte to its answer, average';
 COMMENT ON COLUMN at402_stat_listener.ack_latency_max_ms IS 'the same, longest';
 COMMENT ON COLUMN at402_stat_listener.last_error IS
-    'what it waits for, with the statement to execute; or why the last batch that failed did, why reports went to quarantine, or why the port could not be opened';
+    'what it waits for, with the statement to execute; or why the last batch that failed did, why reports went to quarantine, or why the port could not be opened; shown to members of pg_read_all_stats';
 
 CREATE FUNCTION at402_stat_connection_rows(
     OUT listener int, OUT imei text, OUT protocol text, OUT peer inet, OUT peer_port int,

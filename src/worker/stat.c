@@ -4,7 +4,8 @@
  * Each listener has a part of shared memory that it alone writes, word by word
  * and without locks, so that counting costs nothing and a reader never holds
  * up a tracker.  A reset does not touch the counters: it remembers what they
- * were, and the views subtract that.
+ * were, and the views subtract that.  What it remembers is under a lock, which
+ * listeners do not know: counters only grow, so a reader never sees less.
  */
 #include "postgres.h"
 
@@ -33,6 +34,7 @@ PG_FUNCTION_INFO_V1(at402_stat_reset);
 
 /* At402ListenerStat of all listeners, then the slots of all, then routes. */
 static At402ListenerStat *stats;
+static LWLock *base_lock;
 
 /*
  * Which of several listeners had a packet of a device last: a word a device, at
@@ -70,6 +72,7 @@ request_shmem(void)
 	if (prev_shmem_request_hook)
 		prev_shmem_request_hook();
 	RequestAddinShmemSpace(shmem_size());
+	RequestNamedLWLockTranche("at402", 1);
 }
 
 static void
@@ -84,6 +87,7 @@ startup_shmem(void)
 	if (!found)
 		memset(stats, 0, shmem_size());
 	routes = (_Atomic uint64_t *) ((char *) stats + routes_offset());
+	base_lock = &GetNamedLWLockTranche("at402")->lock;
 	LWLockRelease(AddinShmemInitLock);
 }
 
@@ -187,6 +191,17 @@ copy_consistent(void *to, const void *from, Size size, _Atomic uint32_t *change)
 			return;
 		CHECK_FOR_INTERRUPTS();
 	}
+}
+
+static void
+copy_counters(At402ListenerStat *to, const At402ListenerStat *from)
+{
+	LWLockAcquire(base_lock, LW_SHARED);
+	memcpy(&to->net_base, &from->net_base, sizeof(to->net_base));
+	memcpy(&to->store_base, &from->store_base, sizeof(to->store_base));
+	memcpy(&to->net, &from->net, sizeof(to->net));
+	memcpy(&to->store, &from->store, sizeof(to->store));
+	LWLockRelease(base_lock);
 }
 
 /* ---- views ---- */
@@ -318,12 +333,14 @@ listener_column(const At402ListenerStat *s, int listener, const char *column, bo
 
 /*
  * at402_stat_listener_rows() -> one row a listener; none when the library is
- * not preloaded.
+ * not preloaded.  An error may tell what a tracker sent, so it is shown to
+ * members of pg_read_all_stats only.
  */
 Datum
 at402_stat_listener_rows(PG_FUNCTION_ARGS)
 {
 	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
+	bool		may_see = has_privs_of_role(GetUserId(), ROLE_PG_READ_ALL_STATS);
 
 	InitMaterializedSRF(fcinfo, 0);
 	for (int n = 1; stats != NULL && n <= at402_workers; n++)
@@ -335,6 +352,9 @@ at402_stat_listener_rows(PG_FUNCTION_ARGS)
 		bool	   *nulls = palloc(sizeof(bool) * desc->natts);
 
 		copy_consistent(&s, live, sizeof(s), &live->text_change);
+		copy_counters(&s, live);
+		if (!may_see)
+			s.last_error[0] = '\0';
 		for (int i = 0; i < desc->natts; i++)
 			values[i] = listener_column(&s, n, NameStr(TupleDescAttr(desc, i)->attname),
 										&nulls[i]);
@@ -399,8 +419,10 @@ at402_stat_reset(PG_FUNCTION_ARGS)
 	{
 		At402ListenerStat *s = at402_stat_of(n);
 
+		LWLockAcquire(base_lock, LW_EXCLUSIVE);
 		memcpy(&s->net_base, &s->net, sizeof(s->net));
 		memcpy(&s->store_base, &s->store, sizeof(s->store));
+		LWLockRelease(base_lock);
 		s->latency_reset = true;
 	}
 	PG_RETURN_VOID();

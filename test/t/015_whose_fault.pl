@@ -3,6 +3,7 @@
 use strict;
 use warnings;
 use At402;
+use IPC::Run;
 use PostgreSQL::Test::Utils;
 use Test::More;
 use Time::HiRes;
@@ -394,6 +395,43 @@ subtest '16: a reload that moves the port in an outage does not end it' => sub {
 	published_is($node, 'state', 'listening', 'and only then it is listening');
 	reload_with($node, "at402.port = $port");
 	published_is($node, 'port', $port, 'the port as before');
+};
+
+subtest '16: what trackers sent is shown in last_error to those only who may see all statistics' => sub {
+	my ($one) = trackers(1);
+	my $ask = sub {
+		return ($node->psql($At402::database, 'SELECT last_error FROM at402_stat_listener',
+			extra_params => [ '-U', $_[0] ]))[1];
+	};
+
+	make_trigger('position', "RAISE 'no room for IMEI %', (SELECT imei FROM at402.device
+		WHERE id = NEW.device_id) USING ERRCODE = 'disk_full'");
+	transmit($one->[1], packet(seq => 1));
+	wait_published($node, "state = 'retrying'");
+	drop_trigger();
+	is(receive($one->[1], 1), '06', 'answered');
+	sql($node, 'CREATE ROLE nosy LOGIN; CREATE ROLE watcher LOGIN IN ROLE pg_read_all_stats');
+	is($ask->('nosy'), '', 'anybody: nothing');
+	like($ask->('watcher'), qr/no room for IMEI @{[ imei($one->[0]) ]}/, 'pg_read_all_stats: all');
+};
+
+subtest '16: whoever reads while somebody resets sees no negative number' => sub {
+	my $fleet = start_fleet(published($node, 'port'), PostgreSQL::Test::Utils::tempdir() . '/journal',
+		'--trackers', 20, '--reports', 150, '--first', '354000000000000');
+	my ($errors, $resetting) = '';
+
+	$resetting = IPC::Run::start([ 'psql', '-X', '-q', '-d', $node->connstr($At402::database), '-c',
+		'DO $$ BEGIN FOR i IN 1..20000 LOOP PERFORM at402_stat_reset(); END LOOP; END $$' ],
+		'2>', \$errors);
+	my $negative = sql($node, q{DO $$ BEGIN FOR i IN 1..20000 LOOP
+		IF (SELECT bytes < 0 OR frames < 0 OR answers < 0 OR reports < 0 OR inserted < 0 OR
+			batches < 0 OR ack_latency_avg_ms < 0 FROM at402_stat_listener) THEN
+			RAISE 'negative: %', (SELECT s FROM at402_stat_listener AS s);
+		END IF; END LOOP; END $$; SELECT 'none'});
+	is($negative, 'none', 'none is negative');
+	$resetting->finish;
+	is($errors, '', 'while the other resets');
+	ok(finish_fleet($fleet), 'and trackers report');
 };
 
 is(still_answers($node), '06', 'after all of this a good tracker is answered');
