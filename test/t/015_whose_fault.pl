@@ -364,6 +364,27 @@ subtest '15: tables of the version before are stored into' => sub {
 		. ids($one)), 't', 'and the new columns are filled at once');
 };
 
+subtest '15: the extension dropped with CASCADE, and made again over tables that are filled' => sub {
+	my ($one) = trackers(1);
+
+	is(ask($one->[1], packet(seq => 1)), '06', 'answered');
+	my $frames = sql($node, 'SELECT count(*) FROM at402.frame');
+	sql($node, 'SET client_min_messages = warning; DROP EXTENSION at402 CASCADE');
+	transmit($one->[1], packet(seq => 2));
+	$node->wait_for_log(qr/extension "at402" does not exist/);
+	ok(silent($one->[1]), 'without it: silence');
+	sql($node, 'SET client_min_messages = warning; CREATE EXTENSION at402;
+		ALTER TABLE at402.position DROP COLUMN received_at; SELECT at402_create_tables()');
+	is(receive($one->[1], 1), '06', 'made again, and at402_create_tables(): answered');
+	is(stored($node, $one->[0]), '1,2', 'what was stored is there, and the new report');
+	is(sql($node, 'SELECT count(*) FILTER (WHERE frame IS NULL), count(frame) FROM at402.frame'),
+		"$frames|1", 'the frames that went with their type are empty, the new one is not');
+	is(sql($node, 'SELECT seq FROM at402.position WHERE received_at IS NOT NULL'), '2',
+		'a column of the user\'s that was dropped is filled again');
+	sql($node, 'SELECT at402_create_tables()');
+	is(ask($one->[1], packet(seq => 3)), '06', 'called once more: nothing to do');
+};
+
 subtest '16: devices of a batch that is rolled back do not use up at402.register_limit' => sub {
 	my $udp = connect_udp($node);
 
