@@ -619,6 +619,43 @@ $$;
 COMMENT ON FUNCTION at402_later_columns() IS
 'columns that the tables of the first version do not have: at402 stores without them until at402_create_tables() has added them';
 
+-- Triggers, defaults and rules run with the rights of whoever stores, so a table
+-- that somebody else has made is not taken for ours.
+CREATE FUNCTION at402_refuse_foreign(owner regrole) RETURNS void
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	o			record;
+BEGIN
+	SELECT f.* INTO o FROM (
+		SELECT 'SCHEMA' AS kind, nspname::text AS name, nspowner::regrole AS belongs_to
+		FROM pg_namespace WHERE nspname = 'at402'
+		UNION ALL
+		SELECT CASE c.relkind WHEN 'v' THEN 'VIEW' ELSE 'TABLE' END, c.oid::regclass::text,
+			c.relowner::regrole
+		FROM pg_class AS c LEFT JOIN pg_inherits AS i ON i.inhrelid = c.oid
+			JOIN pg_class AS top ON top.oid = coalesce(i.inhparent, c.oid)
+		WHERE c.relkind NOT IN ('i', 'I', 't') AND top.relnamespace = 'at402'::regnamespace
+			AND top.relname IN (SELECT table_name FROM @extschema@.at402_data_tables()
+								UNION ALL SELECT view_name FROM @extschema@.at402_data_views())
+			) AS f JOIN pg_roles AS r ON r.oid = f.belongs_to
+	WHERE f.belongs_to NOT IN (current_user::regrole, coalesce(owner, current_user::regrole))
+		AND NOT r.rolsuper
+	LIMIT 1;
+	IF FOUND THEN
+		RAISE EXCEPTION '% % belongs to %', lower(o.kind), o.name, o.belongs_to
+			USING ERRCODE = 'insufficient_privilege',
+				DETAIL = format('It would have to belong to %s. What its owner has put there, as triggers, would run with the rights of whoever stores.',
+								coalesce(owner, current_user::regrole)),
+				HINT = format('Look at it, and ALTER %s %s OWNER TO %s; or rename it.', o.kind, o.name,
+							  coalesce(owner, current_user::regrole));
+	END IF;
+END
+$$;
+COMMENT ON FUNCTION at402_refuse_foreign(regrole) IS
+'part of at402_create_tables: 42501 where schema at402, or a table or view in it, belongs neither to the caller, nor to owner, nor to a superuser';
+
 -- Makes schema at402 with its tables, or adds the tables, columns, indexes and
 -- comments that are missing.  What is there stays as it is; where nothing is
 -- missing, no table is locked.
@@ -626,7 +663,7 @@ COMMENT ON FUNCTION at402_later_columns() IS
 -- partitioned => false makes plain tables, for extensions that partition in
 -- their own way.  indexes: of those in at402_data_indexes() only these; NULL:
 -- all.  42809: a relation that is there is of another kind.  42704: there is
--- no index of that name.
+-- no index of that name.  42501: something of it belongs to somebody else.
 CREATE FUNCTION at402_create_tables(partitioned bool DEFAULT true, indexes text[] DEFAULT NULL)
 RETURNS void
 LANGUAGE plpgsql
@@ -637,6 +674,7 @@ DECLARE
 	owner		regrole;
 	wanted		text;
 	columns		text;
+	filled		bool;
 	identity	text;
 	default_name text;
 	t			record;
@@ -663,6 +701,8 @@ BEGIN
 	IF to_regnamespace('at402') IS NULL THEN
 		CREATE SCHEMA at402;
 		COMMENT ON SCHEMA at402 IS 'what AT402 vehicle trackers reported';
+	ELSE
+		PERFORM @extschema@.at402_refuse_foreign(owner);
 	END IF;
 
 	FOR t IN
@@ -710,7 +750,10 @@ BEGIN
 			END IF;
 		ELSE
 			IF columns IS NOT NULL THEN
-				EXECUTE format('ALTER TABLE %s %s', t.name, columns);
+				-- rows that are there have nothing for such a column
+				EXECUTE format('SELECT EXISTS (SELECT FROM %s)', t.name) INTO filled;
+				EXECUTE format('ALTER TABLE %s %s', t.name, CASE WHEN filled
+					THEN regexp_replace(columns, ' NOT NULL(?=, |$)', '', 'g') ELSE columns END);
 			END IF;
 			IF t.keys IS NOT NULL AND NOT EXISTS (
 				SELECT FROM pg_index WHERE indrelid = t.found AND indisprimary) THEN

@@ -180,6 +180,7 @@ $$;
 
 BEGIN;
 CALL pg_temp.change_role('ALTER ROLE %I RENAME TO regress_at402_renamed');
+DROP SCHEMA at402 CASCADE;
 CREATE ROLE regress_at402_caller SUPERUSER;
 SET LOCAL ROLE regress_at402_caller;
 SET LOCAL client_min_messages = notice;
