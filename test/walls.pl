@@ -131,6 +131,75 @@ my $sleep = qr/^.*\b(?:pg_|u|nano)?sleep\b.*$/m;
 none('no test waits by sleeping',
 	map { my $file = $_; map { "$file: $_" } slurp($file) =~ /$sleep/g } @tests);
 
+# Everything is qualified: what a user puts on the search path must not be called by at402.  A function
+# in SQL pins its path instead, and a C file may, which then says so in these words.
+my $pinned = qr/search_path(?: = |", ")pg_catalog, pg_temp/;
+
+# Names in a statement, or a piece of one, that are looked up along the search path
+sub unqualified
+{
+	my ($sql) = @_;
+	my $grammar = join '|', qw(ANY ALL ARRAY VALUES EXISTS IN AS AND OR NOT WHERE ON SELECT FROM BY WHEN
+		THEN ELSE CASE SET WITH MATERIALIZED OVER FILTER LATERAL CONFLICT INTO KEY UNION RETURNING DISTINCT
+		JOIN COALESCE GREATEST LEAST ROW EXTRACT INSERT USING ORDINALITY OPERATOR GROUP HAVING LIMIT UPDATE DELETE CHECK);
+
+	$sql =~ s/--[^\n]*//g;
+	$sql =~ s/'(?:[^']|'')*'/ '' /g;
+	$sql =~ s/"\w+"/name/g;
+	$sql =~ s/\@\w+\@/schema/g;
+	$sql =~ s/OPERATOR\s*\(\s*[%\w\$]+\.[^()\s]+\s*\)/ , /g;
+	# whose operator is looked up by name
+	my @found = $sql =~ /\b(BETWEEN|I?LIKE|SIMILAR TO|DISTINCT FROM|NULLIF\s*\(|IN\s*\(|JOIN[^()]*?\bUSING\s*\()/gi;
+	push @found, $sql =~ /(::\s*(?!pg_catalog\.|int\b|smallint\b|bigint\b|numeric\b|[%\w]+\.)\w+)/g;
+
+	my $calls = $sql =~ s/\w+\s+AS\s+(?:NOT\s+)?MATERIALIZED\b//gri;
+	$calls =~ s/\b(?:INTO|TABLE)\s+[\w.%\$]+\s*\(/ (/gi;
+	$calls =~ s/\b(?:AS|WITH|RECURSIVE)\s+\w+\s*\(/ (/gi;
+	push @found, grep { !/^(?:$grammar)\s*\(/i } $calls =~ /(?<![\w.%\$])([a-zA-Z_]\w*\s*\()/g;
+
+	# the = of SET, * for all columns, and the - of a number are no operators
+	$sql =~ s/\bSET\s+(.*?)(?=\bWHERE\b|\bFROM\b|\bRETURNING\b|$)/$1 =~ s{(\w)\s*=\s*}{$1 , }gr/gise;
+	$sql =~ s/::|:=|=>|\.\*|\(\s*\*\s*\)|%\d?\$?(?:\.0)?[sIL]|(?:SELECT|RETURNING|,)\s*\*|\$\d+|(?<=[\s,(])-\d+/ /gi;
+	push @found, $sql =~ m{([-+*/<>=~!\@#%^&|`?]+)}g;
+	return @found;
+}
+
+# SQL that a C file runs: literals that stand together, perhaps with macros between.  What ends in a
+# semicolon is a hint for people.
+sub statements
+{
+	my ($file) = @_;
+	my $text = code($file);
+	my @found;
+
+	return () if $text =~ $pinned;
+	$text =~ s/\berr(?:msg|detail|hint|context)\w*\((?:[^()"]|"(?:\\.|[^"\\])*"|\([^()]*\))*\)//g;
+	while ($text =~ /((?:"(?:\\.|[^"\\])*"[\s\\]*(?:\b[A-Z_]+\b(?:\([^()]*\))?[\s\\]*)*)+)/g)
+	{
+		my $sql = join '', map { /^"(.*)"$/s ? $1 : ' , ' }
+		  $1 =~ /("(?:\\.|[^"\\])*"|\b[A-Z_]+\b(?:\([^()]*\))?)/g;
+		push @found, $sql =~ s/\\"/"/gr
+		  if $sql =~ /\b(?:SELECT|INSERT INTO|UPDATE|DELETE FROM|WHERE|JOIN)\b.*\s/ && $sql !~ /;\s*(?:--.*)?$/;
+	}
+	return @found;
+}
+
+is_deeply([ unqualified(q{SELECT lower(a), b::text, -1 FROM t WHERE a = 'x' AND c BETWEEN $1 AND d || 'y'
+	AND e OPERATOR(pg_catalog.=) pg_catalog.upper(f)}) ], [ 'BETWEEN', '::text', 'lower(', '=', '||' ],
+	'what is not qualified is found');
+none('SQL in C names the schema of functions, operators and types',
+	map { my $file = $_; map { my $sql = $_; map { "$file: $_ in $sql" } unqualified($sql) } statements($file) }
+	@pg, @worker);
+none('functions in SQL pin their search_path, or name the schema of everything',
+	map { my $file = $_; my $text = slurp($file); my @all;
+		while ($text =~ /CREATE (?:OR REPLACE )?FUNCTION (\S+?)\((.*?)(\$(\w*)\$.*?\$\4\$|MODULE_PATHNAME)/gs)
+		{
+			my ($name, $head, $body) = ($1, $2, $3);
+			push @all, map { "$file: $name: $_" } unqualified($body)
+			  if $body ne 'MODULE_PATHNAME' && $head !~ $pinned;
+		}
+		@all } glob('sql/*.sql'));
+
 # The documents
 my $build = File::Temp->newdir;
 is(system('cc', '-std=c11', '-Isrc', '-o', "$build/protocol_doc", 'tools/protocol_doc.c',
