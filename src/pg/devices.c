@@ -268,7 +268,8 @@ register_room(void)
 	called_back = true;
 	if (at402_register_limit < 0)
 		return PG_INT64_MAX;
-	if (now - registered_since >= USECS_PER_MINUTE)
+	/* the clock may be set back, too */
+	if (now - registered_since >= USECS_PER_MINUTE || now < registered_since)
 	{
 		registered_since = now;
 		registered = 0;
