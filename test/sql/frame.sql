@@ -315,3 +315,7 @@ FROM (VALUES
 ROLLBACK;
 
 DROP SCHEMA regress_at402 CASCADE;
+
+-- the checksum of more than is computed at once: with its own checksum behind, low byte first, it is 0
+SELECT at402_crc16(m || decode(lpad(to_hex(((c & 255) << 8) | (c >> 8)), 4, '0'), 'hex')) AS zero
+FROM (SELECT m, at402_crc16(m) AS c FROM decode(repeat('a1b2c3d4e5', 500000), 'hex') AS m) AS big;
