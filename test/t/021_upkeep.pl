@@ -74,7 +74,7 @@ subtest 'a list that cannot be read is logged once' => sub {
 subtest 'at402_maintain() does the same' => sub {
 	sql($node, 'TRUNCATE ran');
 	my ($result, $out, $err) = $node->psql($At402::database, 'SET at402.partitions_ahead = 8;
-		SELECT table_name, action FROM at402_maintain() ORDER BY 1 LIMIT 1');
+		SELECT table_name, action FROM at402_maintain() WHERE table_name = \'ble\'');
 	is($out, 'ble|create', 'tables are maintained');
 	like($err, qr/WARNING:  bad_chore failed: division by zero/, 'what fails is told');
 	is(sql($node, 'SELECT chore, step FROM ran ORDER BY chore, step'),
@@ -104,7 +104,7 @@ SQL
 	sql($node, "$row; SELECT at402_maintain_table('event')");
 	is(sql($node, 'SELECT * FROM seen'), 'at402', 'one step of one table as well');
 	is(sql($node, "SET ROLE operator; SET at402.partitions_ahead = 9;
-		SELECT count(*) FROM at402_maintain()"), 10, 'a member may do it');
+		SELECT count(*) FROM at402_maintain() WHERE table_name = 'ble'"), 1, 'a member may do it');
 	is(sql($node, "SELECT count(*) FROM pg_class WHERE relnamespace = 'at402'::regnamespace
 		AND relowner <> 'at402'::regrole"), 0, 'all belongs to at402');
 	my ($result, $out, $err) = $node->psql($At402::database, "SET ROLE stranger;
