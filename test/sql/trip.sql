@@ -301,7 +301,7 @@ BEGIN
 END
 $$;
 CREATE VIEW table_trips AS
-	SELECT d.imei, to_jsonb(t) - 'device_id' AS trip FROM at402.trip AS t JOIN at402.device AS d ON d.id = t.device_id;
+	SELECT d.imei, to_jsonb(t) - 'device_id' - 'rules_seen' AS trip FROM at402.trip AS t JOIN at402.device AS d ON d.id = t.device_id;
 CREATE VIEW function_trips AS
 	SELECT t.imei, to_jsonb(t) - 'device_id' - 'imei' AS trip
 	FROM (SELECT DISTINCT imei FROM day) AS d, at402_trips(d.imei, '-infinity', 'infinity') AS t;
