@@ -64,6 +64,13 @@ static const char help[] =
 	"  --bundle N            reports in one packet, at most, 1 to 8 (8)\n"
 	"  --repeat P            probability, 0 to 1, to send an answered packet once more (0)\n"
 	"\n"
+	"Commands (all are carried out or refused as a device does):\n"
+	"  --awkward P           probability, 0 to 1, that one is answered late, in pieces or\n"
+	"                        never (0)\n"
+	"  --pin TEXT            what $PASS has to say before each\n"
+	"  --ask-drivers         asks at the start of a journey whether the driver may drive\n"
+	"  --command-journal FILE  append a line for each message that came: imei message\n"
+	"\n"
 	"Run:\n"
 	"  --duration S          seconds until no new reports are made; 0: without end (0).\n"
 	"                        SIGINT and SIGTERM do the same. Answers are awaited for\n"
@@ -278,6 +285,10 @@ static const struct
 	{"repeat", REAL, &options.repeat, 0, 1},
 	{"duration", REAL, &options.duration_s, 0, 1e9},
 	{"journal", TEXT, &options.journal, 0, 0},
+	{"awkward", REAL, &options.awkward, 0, 1},
+	{"pin", TEXT, &options.pin, 0, 0},
+	{"ask-drivers", FLAG, &options.ask_drivers, 0, 0},
+	{"command-journal", TEXT, &options.command_journal, 0, 0},
 	{"quiet", FLAG, &options.quiet, 0, 0},
 	{"send", HEX, &tcp_hand, 0, 0},
 	{"udp-send", HEX, &udp_hand, 0, 0},

@@ -5,6 +5,7 @@
  *     sim_story.c     a firm's vehicles there, and what happens to them
  *     sim_vehicle.c   a vehicle that drives: what a tracker's sensors see
  *     sim_wire.c      the bytes that a tracker makes of it
+ *     sim_command.c   what it is told to do, and what it asks
  *     sim_fleet.c     many trackers that send them, as real ones do
  *     at402sim.c      the command line
  */
@@ -166,6 +167,9 @@ typedef struct sim_vehicle
 	double		reported_heading_deg;
 	uint8_t		inputs;			/* 1: ignition, 2: door */
 	uint8_t		changes;
+	uint8_t		outputs;		/* that a command has switched on */
+	uint8_t		reported_outputs;
+	uint8_t		output_changes;
 	bool		idling;
 	bool		overspeed;
 	bool		at_home;		/* inside its geofence */
@@ -266,6 +270,46 @@ extern size_t sim_packet_finish(sim_packet *packet, bool stored, bool more_queue
 extern size_t sim_login(char line[SIM_LOGIN_MAX], char letter, const char *imei,
 						unsigned number);
 
+/* ---- commands ---- */
+
+#define SIM_TEXT_MAX 2048
+
+/* What a tracker hears and says besides its packets. */
+typedef struct sim_talk
+{
+	char		heard[SIM_TEXT_MAX];	/* a message, once it is complete */
+	size_t		heard_length;
+	bool		complete;
+	char		answer[SIM_TEXT_MAX];
+	char	   *answer_at;		/* what was not said yet */
+	size_t		now;			/* bytes of that to be said now */
+	bool		later;			/* the rest after the next report */
+	char		question[80];
+	char		said[80];
+	bool		polled;			/* a report is wanted at once */
+} sim_talk;
+
+/* Takes texts out of the bytes that came; returns how many others are left. */
+extern size_t sim_talk_hear(sim_talk *talk, uint8_t *bytes, size_t length);
+
+/*
+ * Does what a message asks for.  pin: that the device wants; NULL: none.  mood: 1
+ * and more, at once; 0 to 1: in two pieces, late, or never.  False: there was no
+ * message to answer.
+ */
+extern bool sim_talk_answer(sim_talk *talk, sim_vehicle *vehicle, const char *imei,
+							const char *pin, double mood);
+
+/* Asks whether the driver with this key may drive. */
+extern void sim_talk_ask(sim_talk *talk, const char *imei, uint64_t driver);
+
+/* What is to be said now, and how long it is; 0: nothing. */
+extern size_t sim_talk_say(sim_talk *talk, const char **text);
+
+/* A report was answered; the connection ended. */
+extern void sim_talk_goes_on(sim_talk *talk);
+extern void sim_talk_end(sim_talk *talk);
+
 /* ---- the fleet ---- */
 
 typedef struct sim_options
@@ -291,6 +335,10 @@ typedef struct sim_options
 	double		repeat;			/* probability */
 	unsigned	bundle;			/* reports a packet, at most */
 	const char *journal;		/* file; NULL: none */
+	const char *command_journal;
+	const char *pin;			/* that the devices want; NULL: none */
+	double		awkward;		/* probability that an answer comes otherwise than at once */
+	bool		ask_drivers;
 	bool		quiet;
 } sim_options;
 

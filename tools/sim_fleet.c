@@ -81,6 +81,7 @@ typedef struct tracker
 	size_t		login_length;
 	const void *out;			/* being sent */
 	size_t		out_length;
+	sim_talk	talk;
 } tracker;
 
 static struct
@@ -90,6 +91,7 @@ static struct
 	double	   *wakes;			/* when to look at each tracker, at the latest */
 	int			epoll;
 	FILE	   *journal;
+	FILE	   *command_journal;
 	unsigned short random[3];
 	double		began;
 	bool		stopping;		/* nothing new is made */
@@ -204,6 +206,8 @@ waiting_reports(const tracker *t, double now)
 
 	if (!has_more(t))
 		return 0;
+	if (t->talk.polled)
+		return 1;
 	if (fleet.options->rate > 0)
 		due = fmin(floor((now - report_due(t, 0)) * fleet.options->rate) + 1, limit);
 	return due > t->made ? (unsigned) due - t->made : 0;
@@ -227,6 +231,10 @@ make_packet(tracker *t, double now)
 	sim_packet_begin(&t->packet, t->letter, t->mode == 6 ? NULL : t->imei);
 	while (t->packet.count < count && has_more(t) && sim_packet_has_room(&t->packet))
 		sim_packet_add(&t->packet, next_report(t));
+	if (fleet.options->ask_drivers && t->vehicle.driver != 0 &&
+		t->vehicle.reasons & SIM_JOURNEY_START)
+		sim_talk_ask(&t->talk, t->imei, t->vehicle.driver);
+	t->talk.polled = false;
 	t->made += t->packet.count;
 	fleet.made += t->packet.count;
 	t->sent = 0;
@@ -264,6 +272,7 @@ lose(tracker *t, double now)
 	t->socket = -1;
 	t->state = CLOSED;
 	t->out_length = 0;
+	sim_talk_end(&t->talk);
 	if (t->packet.count == 0)
 	{
 		set_wake(t, now);
@@ -418,6 +427,31 @@ take_bytes(tracker *t, uint8_t first, size_t count, double now)
 			t->packet.count = 0;
 	}
 	t->state = READY;
+	sim_talk_goes_on(&t->talk);
+}
+
+/* Does what a message asks for, and says what there is to say. */
+static void
+talk(tracker *t, double now)
+{
+	const sim_options *o = fleet.options;
+	bool		awkward = o->awkward > 0 && sim_between(fleet.random, 0, 1) < o->awkward;
+	const char *text;
+	size_t		length;
+
+	if (t->talk.complete && fleet.command_journal)
+	{
+		fprintf(fleet.command_journal, "%s %s\n", t->imei, t->talk.heard);
+		fflush(fleet.command_journal);
+	}
+	sim_talk_answer(&t->talk, &t->vehicle, t->imei, o->pin,
+					awkward ? sim_between(fleet.random, 0, 1) : 1);
+	while (t->out_length == 0 && (length = sim_talk_say(&t->talk, &text)) > 0)
+		if (send(t->socket, text, length, MSG_NOSIGNAL) != (ssize_t) length)
+		{
+			lose(t, now);
+			return;
+		}
 }
 
 /* Something has happened at a tracker's socket. */
@@ -447,13 +481,17 @@ serve(tracker *t, double now)
 
 	while ((n = recv(t->socket, bytes, sizeof(bytes), 0)) > 0)
 	{
-		if (count == 0)
+		size_t		others = sim_talk_hear(&t->talk, bytes, (size_t) n);
+
+		if (count == 0 && others > 0)
 			first = bytes[0];
-		count += (size_t) n;
+		count += others;
 	}
 	lost = n == 0 ? t->mode != 5 : errno != EAGAIN;
 	if (count > 0)
 		take_bytes(t, first, count, now);
+	if (!lost)
+		talk(t, now);		/* which may lose it */
 	if (lost)
 		lose(t, now);
 	else if (t->state == READY)
@@ -646,7 +684,11 @@ sim_fleet_run(const sim_options *options)
 	fleet.epoll = epoll_create1(0);
 	if (options->journal)
 		fleet.journal = fopen(options->journal, "a");
-	if (!fleet.trackers || !fleet.wakes || fleet.epoll < 0 || (options->journal && !fleet.journal))
+	if (options->command_journal)
+		fleet.command_journal = fopen(options->command_journal, "a");
+	if (!fleet.trackers || !fleet.wakes || fleet.epoll < 0 ||
+		(options->journal && !fleet.journal) ||
+		(options->command_journal && !fleet.command_journal))
 	{
 		fprintf(stderr, "at402sim: cannot begin%s%s: %s\n", options->journal ? " with journal " : "",
 				options->journal ? options->journal : "", strerror(errno));

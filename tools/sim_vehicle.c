@@ -370,6 +370,8 @@ sim_vehicle_step(sim_vehicle *v, unsigned step_s)
 		(v->in_story ? sim_story_unloads(v) : v->phase_left > 1) &&
 		!(v->reasons & (SIM_JOURNEY_STOP | SIM_REBOOT)) ? DOOR : 0;
 	v->changes = first ? 0 : v->inputs ^ inputs;
+	v->output_changes = v->outputs ^ v->reported_outputs;
+	v->reported_outputs = v->outputs;
 	give_reasons(v);
 	take_fix(v);
 	if (v->reasons == 0)

@@ -243,8 +243,10 @@ put_modules(modules *m, const sim_vehicle *v)
 	put_scaled(p, v->battery_percent, 1, 1);
 	put_gnss(m, v);
 	begin_module(m, 2);
-	put(p, v->inputs, 2);
-	put(p, v->changes, 2);
+	put(p, v->outputs, 1);
+	put(p, v->inputs, 1);
+	put(p, v->output_changes, 1);
+	put(p, v->changes, 1);
 	begin_module(m, 3);
 	put_scaled(p, 1000 * v->noise, 1, 2);
 	put(p, 12, 2);
