@@ -9,6 +9,9 @@
 #   make torture             200 rounds; make check has five
 #   make torture ROUNDS=1000 SEED=42
 #
+# Commands are on their way to all of these trackers meanwhile.  What came to a tracker came once, and
+# what is called answered was there.
+#
 # The seed decides which faults strike which fleets and when; the scheduler does the rest.
 #
 # Commits are made slow, so that many a kill meets one: whoever answers before COMMIT is found
@@ -32,7 +35,8 @@ my $workers = 1;
 my $port = PostgreSQL::Test::Cluster::get_free_port();
 my $node = new_node('torture', "at402.port = $port", 'log_statement = none',
 	'restart_after_crash = on', 'fsync = on', 'recovery_init_sync_method = syncfs',
-	'commit_siblings = 0', 'commit_delay = 3000');
+	'commit_siblings = 0', 'commit_delay = 3000', 'at402.commands_udp = on',
+	"at402.command_timeout = '2s'");
 my $journals = PostgreSQL::Test::Utils::tempdir('journals');
 
 # A quarter of each fleet uses UDP, a quarter packets with IMEI, a quarter protocol Y.  A late
@@ -309,6 +313,37 @@ sub inconsistent
 		+ (SELECT count(*) FROM at402.quarantine)");
 }
 
+# ---- commands ----
+
+# So many for each device of a fleet, each another one
+sub queue_commands
+{
+	my ($imeis, $count) = @_;
+
+	sql($node, "INSERT INTO at402.command (device_id, command)
+		SELECT id, '\$DIST,' || n FROM at402.device, generate_series(1, $count) AS n
+		WHERE imei LIKE '$imeis' ORDER BY n, id");
+}
+
+# Commands that came twice, or that are not known to have been sent, or that are called answered and
+# never came.  The journal has a line for each that came: imei and command.
+sub misled
+{
+	my ($imeis, $journal) = @_;
+
+	return sql($node, <<SQL);
+CREATE TEMP TABLE came (imei text, command text);
+\\copy came FROM '$journal' WITH (DELIMITER ' ')
+CREATE TEMP VIEW known AS SELECT imei, command, state, attempts FROM at402.command
+	JOIN at402.device AS d ON d.id = device_id WHERE imei LIKE '$imeis';
+SELECT (SELECT count(*) - count(DISTINCT (imei, command)) FROM came)
+	+ (SELECT count(*) FROM (SELECT imei, command FROM came
+		EXCEPT SELECT imei, command FROM known WHERE attempts = 1 AND state <> 'queued') AS unknown)
+	+ (SELECT count(*) FROM (SELECT imei, command FROM known WHERE state IN ('answered', 'refused')
+		EXCEPT SELECT imei, command FROM came) AS dreamt);
+SQL
+}
+
 # Judges a journal.  True when everything in it is as it should be.
 sub judge
 {
@@ -334,16 +369,19 @@ sub play_round
 	reset_stat($node);
 	my $running = start_fleet($port, $journal, '--first', "${imeis}00000", '--seed', $round,
 		'--trackers', $trackers, '--reports', $fleet->{reports}, '--duration', 60,
-		'--answer-timeout', 1, '--repeat', 0.05, @{ $fleet->{options} });
+		'--answer-timeout', 1, '--repeat', 0.05, '--command-journal', "$journal.commands",
+		'--awkward', one_of(0, 0, 0.1), @{ $fleet->{options} });
 
 	reach($running, "sum(inserted) >= $when FROM at402_stat_listener");
+	queue_commands("$imeis%", 1 + int rand 10);
 	$faults{$fault}->($running);
 	finish_fleet($running);
 	listener_port($node);
 	my ($surplus) = ${ $running->{output} } =~ /^surplus answers +(\d+)/m;
 	my $name = sprintf('round %d, %s, %s, %d listener%s, %.1f s', $round, $fault, $fleet->{name},
 		$workers, $workers > 1 ? 's' : '', time - $began);
-	return judge($name, $journal, "$imeis%", $sent, surplus => $surplus);
+	return judge($name, $journal, "$imeis%", $sent, surplus => $surplus,
+		misled => misled("$imeis%", "$journal.commands"));
 }
 
 srand $seed;
@@ -365,6 +403,9 @@ while ($good && $played < $rounds)
 	append_to_file($all, slurp_file("$journals/$played"));
 }
 $good &&= judge('all rounds', $all, '%', $sent);
+wait_for($node, "count(*) = 0 FROM at402.command WHERE state = 'sent'");
+note('commands: ' . sql($node, "SELECT string_agg(state || ' ' || n, ', ' ORDER BY state)
+	FROM (SELECT state, count(*) AS n FROM at402.command GROUP BY state) AS s"));
 
 note("$_: $struck{$_}") foreach sort keys %struck;
 note(sprintf('%d rounds, %.0f s, seed %d', $played, time - $began, $seed));
