@@ -9,6 +9,7 @@
  */
 #include "postgres.h"
 
+#include "access/htup_details.h"
 #include "access/xact.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_class.h"
@@ -261,18 +262,38 @@ typedef struct Asking
 	MemoryContext context;
 } Asking;
 
-/* Its owner; 42883 when there is no such function. */
-static Oid
-owner_of_function(void)
+static HeapTuple
+find_function(bool missing_ok)
 {
 	Oid			function = LookupFuncName(list_make2(makeString("at402"),
 													 makeString("authorise_driver")), 3,
-										  (Oid[]) {INT4OID, TEXTOID, TEXTOID}, false);
-	HeapTuple	tuple = SearchSysCache1(PROCOID, ObjectIdGetDatum(function));
+										  (Oid[]) {INT4OID, TEXTOID, TEXTOID}, missing_ok);
+
+	return SearchSysCache1(PROCOID, ObjectIdGetDatum(function));
+}
+
+/* 42883 when there is no such function. */
+static Oid
+owner_of_function(void)
+{
+	HeapTuple	tuple = find_function(false);
 	Oid			owner = ((Form_pg_proc) GETSTRUCT(tuple))->proowner;
 
 	ReleaseSysCache(tuple);
 	return owner;
+}
+
+uint32
+at402_authorise_version(void)
+{
+	HeapTuple	tuple = find_function(true);
+	uint32		version;
+
+	if (!HeapTupleIsValid(tuple))
+		return 0;
+	version = HeapTupleHeaderGetRawXmin(tuple->t_data);
+	ReleaseSysCache(tuple);
+	return version;
 }
 
 /*

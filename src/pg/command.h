@@ -56,6 +56,10 @@ extern void at402_command_finish(At402Outcome **outcomes, int count);
  */
 extern bool at402_command_restart(int listener, int listeners);
 
+/* Which at402.authorise_driver() this is: changes when it is replaced.  0: there
+ * is none. */
+extern uint32 at402_authorise_version(void);
+
 /* A check as a device asks for it. */
 typedef struct At402Check
 {

@@ -196,14 +196,15 @@ static const Definition definitions[AT402_STATEMENTS] = {
 		"  (SELECT s.pin FROM at402.device_secret AS s WHERE s.device_id" EQ "c.device_id)",
 		.arguments = 4, .types = {INT4ARRAYOID, BOOLARRAYOID, INT4OID, TIMESTAMPTZOID}},
 	[AT402_SQL_COMMAND_FINISH] = {AS_WRITTEN,
-		"WITH free AS MATERIALIZED (SELECT c.id FROM at402.command AS c "
-		"  WHERE c.id" EQ "ANY ($1) AND c.state" EQ "'sent' ORDER BY c.id FOR UPDATE SKIP LOCKED) "
+		"WITH u AS MATERIALIZED (SELECT v.id, v.state, v.answered_at, v.answer, v.detail "
+		"  FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3), "
+		"      pg_catalog.unnest($4), pg_catalog.unnest($5)) "
+		"    AS v(id, state, answered_at, answer, detail) "
+		"  CROSS JOIN LATERAL (SELECT FROM at402.command AS c WHERE c.id" EQ "v.id "
+		"    AND c.state" EQ "'sent' FOR UPDATE SKIP LOCKED) AS free) "
 		"UPDATE at402.command AS c SET state = u.state, answered_at = u.answered_at, "
 		"  answer = u.answer, detail = u.detail::pg_catalog.jsonb "
-		"FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3), "
-		"    pg_catalog.unnest($4), pg_catalog.unnest($5)) "
-		"  AS u(id, state, answered_at, answer, detail) JOIN free AS f ON f.id" EQ "u.id "
-		"WHERE c.id" EQ "f.id RETURNING 1",
+		"FROM u WHERE c.id" EQ "u.id RETURNING 1",
 		.arguments = 5, .types = {INT8ARRAYOID, TEXTARRAYOID, TIMESTAMPTZARRAYOID, TEXTARRAYOID, TEXTARRAYOID}},
 	[AT402_SQL_COMMAND_OPEN] = {AS_WRITTEN,
 		"SELECT c.id FROM at402.command AS c WHERE c.id" EQ "ANY ($1) AND c.state" EQ "'sent'",

@@ -36,9 +36,14 @@
 #define LIMIT_MS 200			/* for a transaction */
 #define QUIET_MS 1000			/* after a line with data: it was the last */
 #define AGAIN_MS 1000			/* after what could not be written down */
-#define AVOID_MS 10000			/* a device whose command alone cannot be claimed */
+#define AVOID_MS 10000			/* a device whose command cannot be claimed, while others can */
 #define LOG_QUIET_MS 60000
 #define ANSWER_SIZE 8192		/* of which the rest is cut off */
+#define STEP 200				/* devices, or answers, in a transaction, at most */
+#define PAUSE_MS 50				/* after a transaction that failed ... */
+#define LONG_PAUSE_MS 1000		/* ... and after many in a row */
+#define MANY_FAILURES 12
+#define TALKS_MS 100			/* between two looks at what is on its way */
 
 /* No byte undefined. */
 typedef struct Origin
@@ -58,8 +63,9 @@ typedef struct Talk
 	at402_awaited awaited;
 	instr_time	sent;
 	instr_time	heard;			/* the line that may be the last */
+	char	   *answer;			/* lines; NULL: none */
 	size_t		length;
-	char		answer[ANSWER_SIZE];	/* lines */
+	size_t		size;
 } Talk;
 
 typedef struct Peer
@@ -85,6 +91,7 @@ typedef struct Route
 	bool		listed;			/* in looks */
 	bool		avoided;		/* its command alone could not be claimed, at ... */
 	instr_time	avoided_at;
+	uint64		avoided_passes;
 	dlist_node	look;
 } Route;
 
@@ -95,6 +102,7 @@ struct At402Commands
 	HTAB	   *routes;
 	dlist_head	looks;			/* routes to be looked at */
 	dlist_head	talks;			/* the one sent first is first */
+	instr_time	talks_looked;
 	dlist_head	finished;		/* to be written down */
 	uint32		calls;			/* that were followed, see At402ListenerStat */
 	int			claims;			/* so far */
@@ -106,6 +114,9 @@ struct At402Commands
 	instr_time	looked;			/* at all routes */
 	instr_time	worked;			/* last, and then there is a rest */
 	int64		rest_ms;
+	int			step;			/* so many devices, or answers, in a transaction */
+	int			failures;		/* in a row */
+	uint64		passes;			/* claims that brought something */
 	bool		failing;		/* the log has said so, last at ... */
 	instr_time	failed;
 };
@@ -127,7 +138,8 @@ at402_commands_init(At402Listener *l)
 	dlist_init(&c->kept);
 	c->calls = l->stat->command_calls;
 	INSTR_TIME_SET_CURRENT(c->looked);
-	c->worked = c->looked;
+	c->worked = c->talks_looked = c->looked;
+	c->step = STEP;
 	l->commands = c;
 }
 
@@ -224,8 +236,7 @@ finish_talk(At402Listener *l, Talk *t, const char *state)
 	Peer	   *p = t->peer;
 
 	t->outcome.state = state;
-	if (t->length > 0)
-		t->outcome.answer = t->answer;
+	t->outcome.answer = t->answer;
 	t->peer = NULL;
 	dlist_delete(&t->node);
 	dlist_push_tail(&c->finished, &t->node);
@@ -242,24 +253,51 @@ end_talk(At402Listener *l, Talk *t)
 	finish_talk(l, t, t->awaited.refused ? "refused" : "answered");
 }
 
+/* Room for so many bytes and a NUL, as far as there is any. */
+static size_t
+make_room(Talk *t, size_t length)
+{
+	size_t		size = Min(Max(2 * t->size, t->length + length + 1), ANSWER_SIZE);
+	char	   *larger;
+
+	if (t->length + length < t->size)
+		return length;
+	larger = size > t->size ? MemoryContextAllocExtended(TopMemoryContext, size,
+														 MCXT_ALLOC_NO_OOM) : NULL;
+	if (larger != NULL)
+	{
+		if (t->answer != NULL)
+		{
+			memcpy(larger, t->answer, t->length);
+			pfree(t->answer);
+		}
+		t->answer = larger;
+		t->size = size;
+	}
+	return t->size > 0 ? Min(length, t->size - 1 - t->length) : 0;
+}
+
+static void
+append(Talk *t, const char *bytes, size_t length)
+{
+	length = make_room(t, length);
+	if (t->answer == NULL)
+		return;
+	memcpy(t->answer + t->length, bytes, length);
+	t->length += length;
+	t->answer[t->length] = '\0';
+}
+
 /* A line of the answer; of one about a PIN only what became of it. */
 static void
 keep_line(Talk *t, const at402_arrival *from)
 {
 	at402_span	line = at402_text(at402_line_text(from->bytes, from->length));
-	size_t		room = sizeof(t->answer) - 1 - t->length;
-	size_t		length = t->awaited.secret && line.length > sizeof("$PASS,OK") - 1 ? 5
-																				  : line.length;
+	bool		hidden = t->awaited.secret && line.length > strlen("$PASS,OK");
 
-	if (t->length > 0 && room > 0)
-	{
-		t->answer[t->length++] = '\n';
-		room--;
-	}
-	length = Min(length, room);
-	memcpy(t->answer + t->length, line.bytes, length);
-	t->length += length;
-	t->answer[t->length] = '\0';
+	if (t->length > 0)
+		append(t, "\n", 1);
+	append(t, (const char *) line.bytes, hidden ? strlen("$PASS") : line.length);
 }
 
 bool
@@ -283,12 +321,23 @@ at402_commands_hear(At402Listener *l, const at402_arrival *from)
 	return true;
 }
 
+static int64
+talks_due(const At402Commands *c)
+{
+	if (dlist_is_empty(unconstify(dlist_head *, &c->talks)))
+		return -1;
+	return Max(TALKS_MS - at402_elapsed_ms(c->talks_looked), 0);
+}
+
 /* What has waited long enough. */
 static void
 end_old_talks(At402Listener *l)
 {
 	dlist_mutable_iter iter;
 
+	if (talks_due(l->commands) != 0)
+		return;
+	INSTR_TIME_SET_CURRENT(l->commands->talks_looked);
 	dlist_foreach_modify(iter, &l->commands->talks)
 	{
 		Talk	   *t = dlist_container(Talk, node, iter.cur);
@@ -298,24 +347,6 @@ end_old_talks(At402Listener *l)
 		else if (at402_elapsed_ms(t->sent) >= at402_command_timeout * INT64CONST(1000))
 			finish_talk(l, t, "in_doubt");
 	}
-}
-
-static int64
-talks_due(const At402Commands *c)
-{
-	int64		due = -1;
-	dlist_iter	iter;
-
-	dlist_foreach(iter, unconstify(dlist_head *, &c->talks))
-	{
-		const Talk *t = dlist_container(Talk, node, iter.cur);
-		int64		rest = at402_command_timeout * INT64CONST(1000) - at402_elapsed_ms(t->sent);
-
-		if (at402_awaited_may_end(&t->awaited))
-			rest = Min(rest, QUIET_MS - at402_elapsed_ms(t->heard));
-		due = at402_earliest(due, Max(rest, 0));
-	}
-	return due;
 }
 
 /* ---- what net and the commits tell ---- */
@@ -390,19 +421,16 @@ at402_commands_note(At402Listener *l, const At402Arrival *a)
 /* ---- what is done in transactions ---- */
 
 /*
- * Work for several routes or talks at once.  When it fails for all it is tried
- * for halves, until what it fails for is alone.
+ * Work for several routes or talks at once.  When it fails the next time it is
+ * for half as many, until what it fails for is alone; then for more again.
  */
 typedef struct Step
 {
 	At402Listener *l;
 	At402Work	work;
-	void		(*done) (struct Step *step);
-	void	  **items;
+	void	   *items[STEP];
 	int			count;
-	bool		passed;			/* for some */
 	bool		yes;			/* result */
-	instr_time	began;
 	List	   *sent;			/* result of a claim */
 } Step;
 
@@ -416,6 +444,7 @@ note_failure(At402Commands *c, const ErrorData *error)
 				error->hint ? errhint("%s", error->hint) : 0);
 	c->failing = true;
 	INSTR_TIME_SET_CURRENT(c->failed);
+	FreeErrorData(unconstify(ErrorData *, error));
 }
 
 /* COMMIT may wait for a standby and must not be cut short, see commit.c. */
@@ -427,8 +456,9 @@ end_work(void)
 }
 
 static bool
-try_once(Step *step)
+try_step(Step *step)
 {
+	At402Commands *c = step->l->commands;
 	ErrorData  *error;
 
 	if (at402_attempt(AT402_TRANSACTION, step->work, step, &error))
@@ -436,27 +466,16 @@ try_once(Step *step)
 		/* told to end meanwhile: nobody knows whether this will last */
 		if (ProcDiePending)
 			CHECK_FOR_INTERRUPTS();
-		step->passed = true;
+		c->failures = 0;
+		c->step = Min(2 * c->step, STEP);
 		return true;
 	}
 	disable_timeout(STATEMENT_TIMEOUT, false);
 	QueryCancelPending = false;
-	note_failure(step->l->commands, error);
+	note_failure(c, error);
+	c->failures++;
+	c->step = Max(step->count / 2, 1);
 	return false;
-}
-
-static void
-try_some(Step *step, void **items, int count)
-{
-	step->items = items;
-	step->count = count;
-	if (try_once(step))
-		step->done(step);
-	else if (count > 1 && at402_elapsed_ms(step->began) < LIMIT_MS)
-	{
-		try_some(step, items, count / 2);
-		try_some(step, items + count / 2, count - count / 2);
-	}
 }
 
 /* ---- sending ---- */
@@ -520,6 +539,7 @@ send_claimed(Step *step)
 {
 	ListCell   *lc;
 
+	step->l->commands->passes += step->sent != NIL;
 	foreach(lc, step->sent)
 	{
 		const At402Sent *sent = lfirst(lc);
@@ -531,8 +551,6 @@ send_claimed(Step *step)
 		if (sent->pin != NULL)
 			explicit_bzero(sent->pin, strlen(sent->pin));
 	}
-	for (int i = 0; i < step->count; i++)
-		((Route *) step->items[i])->avoided = false;
 	at402_net_flush(step->l->net);
 }
 
@@ -540,20 +558,22 @@ send_claimed(Step *step)
 static bool
 may_send(At402Listener *l, Route *r)
 {
-	if (r->peer->talk != NULL || !at402_stat_has_route(l->number, r->imei) ||
-		(r->avoided && at402_elapsed_ms(r->avoided_at) < AVOID_MS))
+	if (r->peer->talk != NULL || !at402_stat_has_route(l->number, r->imei))
+		return false;
+	/* where nothing has passed since, it is nobody's fault */
+	if (r->avoided && l->commands->passes != r->avoided_passes &&
+		at402_elapsed_ms(r->avoided_at) < AVOID_MS)
 		return false;
 	r->missed = !at402_net_is_quiet(l->net, r->peer->ticket);
 	return !r->missed;
 }
 
 /* Takes those off the list that a command may go to, one of each peer. */
-static int
-take_routes(At402Listener *l, void **items)
+static void
+take_routes(Step *step)
 {
-	At402Commands *c = l->commands;
+	At402Commands *c = step->l->commands;
 	dlist_mutable_iter iter;
-	int			count = 0;
 
 	c->claims++;
 	dlist_foreach_modify(iter, &c->looks)
@@ -562,39 +582,40 @@ take_routes(At402Listener *l, void **items)
 
 		if (r->peer->claims == c->claims)
 			continue;			/* after that other one */
+		if (step->count == c->step)
+			break;
 		unlist_route(r);
-		if (!may_send(l, r))
+		if (!may_send(step->l, r))
 			continue;
 		r->peer->claims = c->claims;
-		items[count++] = r;
+		step->items[step->count++] = r;
 	}
-	qsort(items, count, sizeof(void *), compare_routes);
-	return count;
+	qsort(step->items, step->count, sizeof(void *), compare_routes);
+}
+
+static void
+avoid_route(At402Commands *c, Route *r)
+{
+	r->avoided = true;
+	r->avoided_passes = c->passes;
+	INSTR_TIME_SET_CURRENT(r->avoided_at);
 }
 
 static void
 look(At402Listener *l)
 {
-	At402Commands *c = l->commands;
-	int			listed = (int) hash_get_num_entries(c->routes);
-	void	  **items = palloc(sizeof(void *) * Max(listed, 1));
-	int			count = take_routes(l, items);
-	Step		step = {.l = l, .work = claim, .done = send_claimed};
+	Step		step = {.l = l, .work = claim};
 
-	if (count == 0)
+	take_routes(&step);
+	if (step.count == 0)
 		return;
-	for (int i = 0; i < count; i++)
-	{
-		Route	   *r = items[i];
-
-		r->avoided = true;		/* unless its claim passes */
-		INSTR_TIME_SET_CURRENT(r->avoided_at);
-	}
-	INSTR_TIME_SET_CURRENT(step.began);
-	try_some(&step, items, count);
-	/* where nothing passes, it is nobody's fault */
-	for (int i = 0; i < count && !step.passed; i++)
-		((Route *) items[i])->avoided = false;
+	if (try_step(&step))
+		send_claimed(&step);
+	else if (step.count == 1)
+		avoid_route(l->commands, step.items[0]);
+	else
+		for (int i = 0; i < step.count; i++)
+			list_route(l->commands, step.items[i]);
 }
 
 /* ---- what became of them ---- */
@@ -609,46 +630,61 @@ write_down(void *argument)
 	end_work();
 }
 
+/* It could not be written down: again after the others, and after a while. */
 static void
-forget_written(Step *step)
+put_off(At402Commands *c, Talk *t)
 {
-	At402Commands *c = step->l->commands;
+	dlist_delete(&t->node);
+	dlist_push_tail(&c->finished, &t->node);
+	c->unwritten = true;
+	INSTR_TIME_SET_CURRENT(c->written);
+}
 
-	for (int i = 0; i < step->count; i++)
-	{
-		At402Outcome *o = step->items[i];
-		Talk	   *t = (Talk *) ((char *) o - offsetof(Talk, outcome));
-		Route	   *r;
+static void
+forget_talk(At402Commands *c, Talk *t)
+{
+	Route	   *r = hash_search(c->routes, t->imei, HASH_FIND, NULL);
 
-		if (!o->done)
-			continue;			/* somebody has locked the row */
-		r = hash_search(c->routes, t->imei, HASH_FIND, NULL);
-		if (r != NULL)
-			list_route(c, r);
-		dlist_delete(&t->node);
-		pfree(t);
-	}
+	if (r != NULL)
+		list_route(c, r);
+	dlist_delete(&t->node);
+	if (t->answer != NULL)
+		pfree(t->answer);
+	pfree(t);
+}
+
+static Talk *
+talk_of(void *outcome)
+{
+	return (Talk *) ((char *) outcome - offsetof(Talk, outcome));
 }
 
 static void
 write_finished(At402Listener *l)
 {
 	At402Commands *c = l->commands;
-	Step		step = {.l = l, .work = write_down, .done = forget_written};
-	List	   *outcomes = NIL;
-	void	  **items;
-	int			count = 0;
+	Step		step = {.l = l, .work = write_down};
 	dlist_iter	iter;
-	ListCell   *lc;
 
 	dlist_foreach(iter, &c->finished)
-		outcomes = lappend(outcomes, &dlist_container(Talk, node, iter.cur)->outcome);
-	items = palloc(sizeof(void *) * list_length(outcomes));
-	foreach(lc, outcomes)
-		items[count++] = lfirst(lc);
-	INSTR_TIME_SET_CURRENT(step.began);
-	INSTR_TIME_SET_CURRENT(c->written);
-	try_some(&step, items, count);
+	{
+		if (step.count == c->step)
+			break;
+		step.items[step.count++] = &dlist_container(Talk, node, iter.cur)->outcome;
+	}
+	c->unwritten = false;
+	if (try_step(&step))
+		for (int i = 0; i < step.count; i++)
+		{
+			Talk	   *t = talk_of(step.items[i]);
+
+			if (t->outcome.done)
+				forget_talk(c, t);
+			else
+				put_off(c, t);	/* somebody has locked the row */
+		}
+	else if (step.count == 1)
+		put_off(c, talk_of(step.items[0]));
 }
 
 /* ---- when ---- */
@@ -716,7 +752,7 @@ recover(At402Listener *l)
 	Step		step = {.l = l, .work = restart};
 
 	INSTR_TIME_SET_CURRENT(l->commands->recovering);
-	l->commands->recovered = try_once(&step) && step.yes;
+	l->commands->recovered = try_step(&step) && step.yes;
 }
 
 static void
@@ -742,7 +778,7 @@ list_all_routes(At402Listener *l)
 		return;
 	c->calls = l->stat->command_calls;
 	INSTR_TIME_SET_CURRENT(c->looked);
-	if (hash_get_num_entries(c->routes) == 0 || !try_once(&step) || !step.yes)
+	if (hash_get_num_entries(c->routes) == 0 || !try_step(&step) || !step.yes)
 		return;
 	hash_seq_init(&scan, c->routes);
 	while ((r = hash_seq_search(&scan)) != NULL)
@@ -759,10 +795,7 @@ work(At402Listener *l)
 	INSTR_TIME_SET_CURRENT(began);
 	pgstat_report_activity(STATE_RUNNING, "sending commands");
 	if (finished_due(c) == 0)
-	{
 		write_finished(l);
-		c->unwritten = !dlist_is_empty(&c->finished);
-	}
 	if (!c->recovered)
 		recover(l);
 	if (c->recovered)
@@ -774,6 +807,8 @@ work(At402Listener *l)
 	MemoryContextSwitchTo(caller);
 	MemoryContextReset(c->context);
 	c->rest_ms = 2 * at402_elapsed_ms(began);
+	if (c->failures > 0)
+		c->rest_ms = Max(c->rest_ms, c->failures < MANY_FAILURES ? PAUSE_MS : LONG_PAUSE_MS);
 	INSTR_TIME_SET_CURRENT(c->worked);
 }
 

@@ -6,11 +6,16 @@
  * Checks are asked one at a time, after reports are stored, and for a third of the
  * time at most.  A connection has one check that waits: a newer one takes its
  * place, so a flood of them costs nobody else anything.
+ *
+ * A function that swallows its cancel (plpgsql can) is cancelled twice more, and
+ * then the process ends and starts again.  It is not called any more until it
+ * is replaced.
  */
 #include "postgres.h"
 
 #include "miscadmin.h"
 #include "pgstat.h"
+#include "storage/latch.h"
 #include "utils/memutils.h"
 #include "utils/timeout.h"
 #include "utils/timestamp.h"
@@ -20,6 +25,7 @@
 #include "worker/listener.h"
 
 #define LIMIT_MS 500
+#define CANCELS 2				/* that may be swallowed, besides the first */
 #define MAX_CHECKS 200			/* that wait; past it there is silence */
 #define LOG_QUIET_MS 60000
 
@@ -48,6 +54,48 @@ struct At402Drivers
 	instr_time	failed;
 };
 
+/* ---- the function that is called ---- */
+
+static TimeoutId hang_timeout;
+static volatile sig_atomic_t hangs; /* times that it ran out for this call */
+static volatile uint32 version; /* of the function */
+static At402ListenerStat *stat;
+
+static void
+strike(void)
+{
+	InterruptPending = true;
+	if (++hangs <= CANCELS)
+		QueryCancelPending = true;
+	else
+	{
+		stat->hung_function = version;
+		ProcDiePending = true;
+	}
+	SetLatch(MyLatch);
+}
+
+static void
+begin_call(void)
+{
+	version = at402_authorise_version();
+	if (version != 0 && version == stat->hung_function)
+		ereport(ERROR, errcode(ERRCODE_QUERY_CANCELED),
+				errmsg("at402.authorise_driver() did not let itself be cancelled"),
+				errhint("Replace it; until then it is not called."));
+	hangs = 0;
+	enable_timeout_every(hang_timeout,
+						 TimestampTzPlusMilliseconds(GetCurrentTimestamp(), 2 * LIMIT_MS),
+						 LIMIT_MS);
+}
+
+static void
+end_call(void)
+{
+	disable_timeout(hang_timeout, false);
+	disable_timeout(STATEMENT_TIMEOUT, false);
+}
+
 void
 at402_drivers_init(At402Listener *l)
 {
@@ -56,6 +104,8 @@ at402_drivers_init(At402Listener *l)
 	d->context = AllocSetContextCreate(TopMemoryContext, "at402 drivers", ALLOCSET_SMALL_SIZES);
 	dlist_init(&d->waiting);
 	INSTR_TIME_SET_CURRENT(d->asked);
+	hang_timeout = RegisterTimeout(USER_TIMEOUT, strike);
+	stat = l->stat;
 	l->drivers = d;
 }
 
@@ -131,13 +181,15 @@ ask(void *argument)
 	const At402Check check = {.imei = w->imei, .family = w->family, .serial = w->serial,
 							  .at = w->at};
 	char	   *problem;
-	const char *answer = at402_authorise(&check, LIMIT_MS, &problem);
+	const char *answer;
 
+	begin_call();
+	answer = at402_authorise(&check, LIMIT_MS, &problem);
 	/* it has to outlive the transaction */
 	w->answer = answer == NULL ? NULL : strcmp(answer, "APPROVE") == 0 ? "APPROVE" : "DECLINE";
 	if (problem != NULL)
 		strlcpy(w->problem, problem, sizeof(w->problem));
-	disable_timeout(STATEMENT_TIMEOUT, false);
+	end_call();
 	CHECK_FOR_INTERRUPTS();
 }
 
@@ -172,7 +224,7 @@ decide(At402Listener *l, Waiting *w)
 
 	if (!at402_attempt(AT402_TRANSACTION, ask, w, &error))
 	{
-		disable_timeout(STATEMENT_TIMEOUT, false);
+		end_call();
 		QueryCancelPending = false;
 		w->answer = NULL;
 		strlcpy(w->problem, error->message, sizeof(w->problem));

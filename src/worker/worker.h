@@ -58,6 +58,8 @@ typedef struct At402ListenerStat
 	_Atomic uint64_t latency_max_us;	/* of one frame, since the last reset */
 	_Atomic bool latency_reset; /* asks the owner to begin anew */
 	_Atomic uint32_t command_calls; /* written by those who queue commands */
+	_Atomic uint32_t hung_function; /* version of at402.authorise_driver() that did not let
+									 * itself be cancelled; 0: none */
 	at402_net_counters net;
 	At402StoreCounters store;
 	at402_net_counters net_base;	/* what they were at the last reset */

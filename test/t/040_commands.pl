@@ -330,6 +330,19 @@ sql($node, 'DROP TRIGGER hinder ON at402.command');
 gets($trackers[2], '$BOOT', 'when it is mended the command is sent');
 close $_ foreach @trackers[1 .. 4];
 
+# an alert that commands, as in doc/commands.md
+my ($siren) = slurp_file('doc/commands.md') =~ /^(CREATE FUNCTION public\.siren.*?)^```/ms;
+sql($node, $siren);
+my $alert = 'INSERT INTO at402.alert (device_id, time, seq, content_hash, rule_id, rule_name, level, message)
+	SELECT id, now(), 1, 0, 1, %s, \'critical\', \'\' FROM at402.device WHERE imei = \'' . imei(1) . '\'';
+sql($node, sprintf("SET ROLE at402; BEGIN; $alert; ROLLBACK; $alert", ("'left at night'", "'another'")));
+nothing_came($t, 'an alert that is rolled back, or another one, commands nothing');
+sql($node, sprintf("SET ROLE at402; DELETE FROM at402.alert; $alert", "'left at night'"));
+gets($t, '$SDIG,1,1', 'an alert queues a command in its own transaction');
+transmit($t, "\$SDIG,OK\r\n");
+wait_for($node, "count(*) = 1 FROM at402.command WHERE state = 'answered' AND created_by = 'at402'");
+sql($node, 'DROP FUNCTION public.siren CASCADE');
+
 # tables of an older version
 sql($node, 'DROP TABLE at402.command, at402.device_secret');
 nothing_came($t, 'without the tables reports are answered');

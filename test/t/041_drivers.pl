@@ -135,7 +135,21 @@ cmp_ok(time() - $began, '<', 5, 'no longer than half a second, and a bit');
 published_is($node, 'driver_failures', ++$failures, 'it is counted');
 is(rows_of(1) =~ /CC\|\|-1\|.*"answer": null/ ? 1 : 0, 1, 'what was asked is in at402.io');
 
-# a flood of checks with such a function
+# one that swallows its cancels: the listener starts again, and does not call it any more
+replace('LOOP BEGIN LOOP END LOOP; EXCEPTION WHEN query_canceled THEN END; END LOOP;');
+my $pid = published($node, 'pid');
+transmit($t, check(1, '01', 'CC'));
+wait_published($node, "state = 'listening' AND pid <> $pid");
+($t, $other) = (login_as($node, 1), login_as($node, 2));
+$pid = published($node, 'pid');
+$failures = published($node, 'driver_failures');
+asks($t, check(1, '01', 'CC'), '', 'one that swallows its cancels: silence');
+published_is($node, 'driver_failures, pid', ++$failures . "|$pid", 'and it is not called again');
+replace("RETURN 'APPROVE';");
+asks($t, check(1, '01', 'CC'), '$DRID,APPROVE,01,CC', 'until it is replaced');
+replace('LOOP END LOOP;');
+
+# a flood of checks with a function that does not come to an end
 my @flood = map { login_as($node, 10 + $_) } 1 .. 5;
 reset_stat($node);
 transmit($flood[$_ % 5], map { check(11 + $_ % 5, '01', sprintf('%X', $_)) } 1 .. 40) foreach 0 .. 4;
