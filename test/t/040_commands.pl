@@ -306,9 +306,34 @@ is(ask($udp, packet(imei => imei(2), seq => 5)), '06', 'where there is a PIN');
 is(hear($udp, 0.3), '', 'it is not sent over UDP');
 is(state_of($id), 'queued', 'but waits for a connection');
 
+# ---- garbage ----
+
+sql($node, 'DELETE FROM at402.device_secret');
+srand 402;
+$id = queue(1, '$STAT$POSN');
+gets($t, '$STAT$POSN', 'a command');
+my $quiet = login_as($node, 3);
+foreach my $round (1 .. 10)
+{
+	transmit($t, map { '$' . join('', map { (qw(S T A P O N K 1), ',', "\xFF", "\0")[rand 11] } 1 .. rand 40)
+		. (qw(OK UN))[rand 2] . "\r\n" } 1 .. 50);
+	transmit($t, '$POSN,OK' . "\r\n", "\$STA\r\n", "\$STATS,1\r\n") if $round == 10;
+	is(ask($quiet, packet(seq => $round)), '06', 'reports of others are answered') if $round % 5 == 0;
+}
+is(state_of($id), 'sent', 'garbage is no answer');
+is(sql($node, "SELECT answer FROM at402.command WHERE id = $id"), '', 'nor a part of one');
+transmit($t, 'STAT');
+ends($id, 'in_doubt', 'when it makes the connection end, the command is in doubt');
+transmit($quiet, ("\$POLL,OK\r\n") x 1000, packet(seq => 30));
+is(hear($quiet, 1) =~ s/[^^]//gr, '^', 'answers to nothing do not matter');
+is(sql($node, "SELECT count(*) FROM at402.command AS c JOIN at402.device AS d ON d.id = device_id
+	WHERE imei = '" . imei(3) . "'"), 0, 'they make no command');
+close $quiet;
+$t = login_as($node, 1);
+
 # ---- what users do to the table ----
 
-sql($node, 'DELETE FROM at402.device_secret; UPDATE at402.command SET state = \'cancelled\'
+sql($node, 'UPDATE at402.command SET state = \'cancelled\'
 	WHERE state = \'queued\';
 	CREATE FUNCTION public.hinder() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
 		IF NEW.state = \'sent\' AND NEW.command = \'$BOOT\' THEN RAISE \'not this one\'; END IF;
