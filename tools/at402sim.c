@@ -57,7 +57,7 @@ static const char help[] =
 	"                        yesterday), which must be a midnight\n"
 	"  --since TIME          sends only reports of this time and later, Unix seconds\n"
 	"  --until TIME          and only those up to this one (now)\n"
-	"  --sql                 prints its devices, drivers and places as SQL, and ends\n"
+	"  --sql                 prints its devices, drivers, places and rules as SQL, and ends\n"
 	"\n"
 	"Conversation:\n"
 	"  --answer-timeout S    seconds until a packet is sent again over a new connection (10)\n"

@@ -192,6 +192,7 @@ write_settings()
 		at402.role = 'at402'
 		at402.listen_addresses = '$LISTEN'
 		at402.port = $PORT
+		at402.alert_max_age = '3d'	# the demo reports what happened since yesterday's midnight
 	SETTINGS
 }
 
@@ -279,6 +280,11 @@ show()
 			avg(v.left_at - v.entered_at)::interval(0) AS usual
 		FROM at402.geofence_visit AS v JOIN at402.geofence AS f ON f.id = v.geofence_id
 		WHERE 'customer' = ANY (f.tags) GROUP BY f.id ORDER BY visits DESC, place LIMIT 5;
+
+		\echo Alerts
+		SELECT a.time, r.name AS rule, a.level, a.message
+		FROM at402.alert AS a JOIN at402.rule AS r ON r.id = a.rule_id
+		ORDER BY a.level = 'info', a.time DESC LIMIT 5;
 
 		\echo Events
 		SELECT kind, count(*) AS events, max(time) AS last

@@ -345,7 +345,7 @@ typedef struct sim_options
 /* Number n of those that begin with this one: 14 digits and their check digit. */
 extern void sim_imei(char imei[AT402_IMEI_DIGITS + 1], uint64_t first, unsigned n);
 
-/* The story's devices, drivers and places, as SQL on standard output. */
+/* The story's devices, drivers, places and rules, as SQL on standard output. */
 extern void sim_story_print_sql(const sim_options *options);
 
 /* Runs it to the end; returns the program's exit status: 0, 1 where something

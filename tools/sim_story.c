@@ -298,10 +298,20 @@ print_places(const sim_options *o)
 						CENTRE_M * sin(i % 12 * M_PI / 6)}, i < 12 ? "," : "))');\n");
 }
 
+static const char rules[] =
+	"INSERT INTO at402.rule (name, source, condition, min_duration, level, message) VALUES\n"
+	"\t('load too warm', 'ble', 'r.temperature_c > 8 AND r.valid', '10 minutes', 'critical',\n"
+	"\t\t'{d.name}: {temperature_c} degrees Celsius'),\n"
+	"\t('help', 'event', 'r.kind = ''panic''', NULL, 'critical', '{d.name} calls for help'),\n"
+	"\t('fuel gone', 'can', 'r.fuel_level_raw < b.fuel_level_raw - 10', NULL, 'warning',\n"
+	"\t\t'{d.name}: fuel level {fuel_level_raw}, it was more'),\n"
+	"\t('too fast', 'position', 'r.speed_kmh > 110', NULL, 'info', '{d.name}: {speed_kmh} km/h');\n";
+
 void
 sim_story_print_sql(const sim_options *o)
 {
 	print_vehicles(o);
 	print_drivers();
 	print_places(o);
+	fputs(rules, stdout);
 }

@@ -46,6 +46,8 @@ my $node = PostgreSQL::Test::Cluster->new('readme');
 $node->init(extra => [ '--encoding', 'UTF8' ]);
 # so that the test disturbs no other server of this machine
 $node->append_conf('postgresql.conf', 'at402.port = 0');
+# as tools/run.sh sets it: what it shows includes alerts of yesterday
+$node->append_conf('postgresql.conf', "at402.alert_max_age = '3d'");
 $node->start;
 
 my ($make, $settings, $state) = blocks(section('In a server of yours'), 'sql');

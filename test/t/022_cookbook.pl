@@ -11,7 +11,7 @@ use Test::More;
 
 my $monday = 1772409600;    # 2026-03-02
 my $page = slurp_file('doc/cookbook.md');
-my $node = new_node('cookbook', "TimeZone = 'UTC'");
+my $node = new_node('cookbook', "TimeZone = 'UTC'", "at402.alert_max_age = '20000d'");
 
 sub answer
 {
