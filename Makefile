@@ -17,6 +17,7 @@
 #                   BENCH="ratio profile latency connections flat size queries"  BENCH_SECONDS=8
 #                   BENCH_ROWS=20 (million)
 #   make bench-decode   reports decoded in a second, by src/core and in SQL; installs what is missing
+#   make bench-rules    what 20 and 200 rules cost the listener; installs what is missing
 #   make sim        tools/at402sim, simulated trackers
 #   make docs       doc/protocol.md, from the table that decodes, and doc/sql.md, from the comments in SQL;
 #                   installs what is missing
@@ -62,7 +63,7 @@ EXTRA_CLEAN = $(OBJS:.o=.d) $(UNIT_TESTS) $(FUZZERS) $(REPLAYS) test/bench/*.bin
 	tools/at402sim tools/protocol_doc
 
 # These work on a machine without PostgreSQL
-ifneq ($(filter-out run stop clean-run picture check torture unit fuzz bench bench-decode bench-core bench-load sim docs,$(or $(MAKECMDGOALS),all)),)
+ifneq ($(filter-out run stop clean-run picture check torture unit fuzz bench bench-decode bench-rules bench-core bench-load sim docs,$(or $(MAKECMDGOALS),all)),)
 PG_CONFIG = pg_config
 PGXS := $(shell $(PG_CONFIG) --pgxs)
 ifeq ($(PGXS),)
@@ -100,7 +101,10 @@ check:
 	@test/check.sh
 endif
 
-torture bench bench-decode:
+torture bench bench-rules:
+	@test/check.sh $@
+
+bench-decode:
 	@test/check.sh $@
 
 sim: tools/at402sim
@@ -142,5 +146,5 @@ bench-load: test/bench/load.bin
 test/bench/%.bin: test/bench/%.c $(PURE) $(PURE_HEADERS) $(TEST_HEADERS)
 	$(CC) $(PURE_CFLAGS) $(TEST_CFLAGS) -O2 -o $@ $< $(PURE) -lm
 
-.PHONY: run stop clean-run picture check torture sim docs unit fuzz bench bench-decode bench-core bench-load
+.PHONY: run stop clean-run picture check torture sim docs unit fuzz bench bench-decode bench-rules bench-core bench-load
 .DELETE_ON_ERROR:

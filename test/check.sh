@@ -4,6 +4,7 @@
 #   check.sh                all of them
 #   check.sh bench          make bench: test/bench/bench.pl, which tells what the variables BENCH* are
 #   check.sh bench-decode   make bench-decode: rates of the decoder
+#   check.sh bench-rules    make bench-rules: what 20 and 200 rules cost the listener
 #   check.sh docs           make docs: writes doc/sql.md of the checkout
 #   check.sh torture        make torture: test/t/008_torture.pl alone, for ROUNDS rounds with SEED
 #
@@ -124,6 +125,13 @@ bench_decode()
 	make_in gcc gcc bench-core && in_server test/bench/bench_decode.sql
 }
 
+# What rules cost the listener.
+bench_rules()
+{
+	make_in gcc gcc sim && make_in gcc gcc installcheck REGRESS= PROVE_TESTS=test/bench/bench_rules.pl \
+		PROVE_FLAGS=-v
+}
+
 # doc/sql.md, from the comments in the catalogue
 docs()
 {
@@ -191,6 +199,11 @@ bench)
 bench-decode)
 	build gcc >/dev/null
 	bench_decode
+	exit
+	;;
+bench-rules)
+	build gcc >/dev/null
+	bench_rules
 	exit
 	;;
 docs)
