@@ -57,7 +57,8 @@ TABLE visits;
 TABLE events;
 ROLLBACK;
 
--- after a gap of more than five minutes nothing is crossed, nor is a fence that has min_dwell
+-- after a gap of more than five minutes nothing is crossed, after one of five it is; nor is a fence
+-- that has min_dwell
 BEGIN;
 SELECT * FROM at402_ingest(ARRAY[x(:a, at(0, 1.04), at(5.5, 1.06), at(10, 1.04), at(15, 1.06))]);
 SELECT time, kind FROM events;
