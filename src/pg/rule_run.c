@@ -325,7 +325,9 @@ typedef struct Judging
 {
 	At402RuleBatch *b;
 	At402Rule  *rule;
+	const Found *found;
 	List	   *former;			/* of At402Former */
+	bool		has_former;
 	List	   *late_alerts;	/* of At402Alert: of devices that are behind */
 } Judging;
 
@@ -546,6 +548,32 @@ is_longer(const Window *w, const At402Run *run)
 		run->since < ((At402Row *) llast(w->before))->key.time;
 }
 
+/* Adds the alerts before, as far as a cooldown may reach back from rows or their window. */
+static void
+read_former(Judging *g)
+{
+	TimestampTz first = DT_NOEND;
+	ListCell   *lc;
+
+	if (g->rule->cooldown == NULL || g->has_former)
+		return;
+	g->has_former = true;
+	for (int i = 0; i < g->found->count; i++)
+		first = Min(first, g->found->rows[i].row.key.time);
+	first = DatumGetTimestampTz(DirectFunctionCall2(timestamptz_mi_interval,
+													TimestampTzGetDatum(first - DAY),
+													IntervalPGetDatum(g->rule->cooldown)));
+	foreach(lc, read_alerts(g->rule, g->b->devices, first))
+	{
+		const At402Alert *a = lfirst(lc);
+		At402Former *f = palloc(sizeof(At402Former));
+
+		f->device_id = a->key.device_id;
+		f->time = a->key.time;
+		g->former = lappend(g->former, f);
+	}
+}
+
 static void
 judge_window(Judging *g, const At402Key *first, const At402Key *last, const char *part)
 {
@@ -557,6 +585,7 @@ judge_window(Judging *g, const At402Key *first, const At402Key *last, const char
 
 	if (!read_window(g, &w, part))
 		return;
+	read_former(g);				/* a row that ends a run may leave a new one behind it */
 	j.alerts = alerts_in(g, &w, part);
 	if (is_longer(&w, run))
 		begin_with_run(&j, g, run);
@@ -681,32 +710,6 @@ judge_rows(Judging *g, const Row *rows, int count, int index)
 
 /* ---- a rule ---- */
 
-static List *
-former_alerts(At402RuleBatch *b, const At402Rule *rule, const Found *result)
-{
-	List	   *former = NIL;
-	TimestampTz first = DT_NOEND;
-	ListCell   *lc;
-
-	if (rule->cooldown == NULL)
-		return NIL;
-	for (int i = 0; i < result->count; i++)
-		first = Min(first, result->rows[i].row.key.time);
-	first = DatumGetTimestampTz(DirectFunctionCall2(timestamptz_mi_interval,
-													TimestampTzGetDatum(first - DAY),
-													IntervalPGetDatum(rule->cooldown)));
-	foreach(lc, read_alerts(rule, b->devices, first))
-	{
-		const At402Alert *a = lfirst(lc);
-		At402Former *f = palloc(sizeof(At402Former));
-
-		f->device_id = a->key.device_id;
-		f->time = a->key.time;
-		former = lappend(former, f);
-	}
-	return former;
-}
-
 static bool
 any_satisfies(const Found *result, int index)
 {
@@ -719,12 +722,13 @@ any_satisfies(const Found *result, int index)
 static void
 judge_rule(At402RuleBatch *b, At402Rule *rule, const Found *result, int index)
 {
-	Judging		g = {.b = b, .rule = rule};
+	Judging		g = {.b = b, .rule = rule, .found = result};
 	int			end;
 
 	if (!rule->source->runs && !any_satisfies(result, index))
 		return;
-	g.former = any_satisfies(result, index) ? former_alerts(b, rule, result) : NIL;
+	if (any_satisfies(result, index))
+		read_former(&g);
 	if (rule->source->runs && b->behind != NIL)
 		g.late_alerts = read_alerts(rule, b->behind, b->oldest - DAY);
 	for (int i = 0; i < result->count && !at402_rule_has_failed(b, rule); i = end)

@@ -111,6 +111,16 @@ SELECT send(:a, report('08:01:30', 10, 'panic'), report('07:00:00', 0));
 SELECT * FROM alerts;
 ROLLBACK;
 
+-- what a late report leaves behind it of a run is still within the cooldown
+BEGIN;
+INSERT INTO at402.rule (name, source, condition, level, cooldown) VALUES
+	('fast, rarely', 'position', 'r.speed_kmh > 90', 'info', '5 min');
+SELECT send(:a, report('08:00:00', 100)), send(:a, report('08:02:00', 100)), send(:a, report('08:03:00', 0));
+SELECT send(:a, report('08:01:00', 0));
+SELECT * FROM alerts;
+SELECT * FROM differences;
+ROLLBACK;
+
 -- too old
 BEGIN;
 SET LOCAL at402.alert_max_age = '1 min';
