@@ -21,12 +21,20 @@ sub plans
 	  /plan:\n\tQuery Text: (.*)\n((?:\t.*\n)+)/g;
 
 	# ours are those that do not trust the search path; catalogues are no matter of size
-	delete $plans{$_} foreach grep { !/ at402\.\w/ || !/OPERATOR\(pg_catalog|at402_batch_rows|unnest\(\$1\)/ }
+	delete $plans{$_} foreach grep { !/ at402\.\w/ || !/OPERATOR\(pg_catalog|at402_batch_rows|unnest\(\$1[,)]/ }
 	  keys %plans;
+	# all rules are read, once, after one has changed
+	delete $plans{$_} foreach grep { /FROM at402\.rule WHERE enabled/ } keys %plans;
 	# each worker marks the trackers of the one before it as offline, once, before it listens
 	delete $plans{$_} foreach grep { /WITH gone AS/ } keys %plans;
 	return %plans;
 }
+
+# rules that raise at once, look at what was before, and for the device
+sql($node, "INSERT INTO at402.rule (name, source, condition, level, message, channels, min_duration) VALUES
+	('run', 'position', 'r.seq > 0 AND d.enabled', 'info', '{d.imei}', '{hook}', '0'),
+	('before', 'position', 'r.seq > b.seq', 'info', NULL, '{}', NULL),
+	('event', 'event', 'r.time > b.time AND p.seq > 0', 'info', NULL, '{}', NULL)");
 
 # frames of one device, with each module that there is
 my $every_module = join("','", slurp_file('test/vectors/x.jsonl') =~ /"frame": ?"([^"]+)"/g);
