@@ -23,8 +23,6 @@ sub plans
 	# ours are those that do not trust the search path; catalogues are no matter of size
 	delete $plans{$_} foreach grep { !/ at402\.\w/ || !/OPERATOR\(pg_catalog|at402_batch_rows|unnest\(\$1[,)]/ }
 	  keys %plans;
-	# all rules are read, once, after one has changed
-	delete $plans{$_} foreach grep { /FROM at402\.rule WHERE enabled/ } keys %plans;
 	# each worker marks the trackers of the one before it as offline, once, before it listens
 	delete $plans{$_} foreach grep { /WITH gone AS/ } keys %plans;
 	return %plans;
