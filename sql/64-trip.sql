@@ -283,7 +283,11 @@ BEGIN
 			FROM at402.io AS i JOIN at402.driver_key AS k ON ltrim(upper(k.serial), '0') = ltrim(upper(i.text_value), '0')
 			WHERE i.device_id = t.device_id AND i.kind = 'driver_id'
 				AND i.time BETWEEN t.started_at - interval '10 minutes' AND t.last_at AND k.valid @> i.time
-				AND coalesce(ltrim(upper(k.family), '0') = ltrim(upper(to_hex((i.data->>'family')::int)), '0'), true)
+				AND i.state IS NOT FALSE			-- whoever may not drive does not
+				-- a number in reports, hex in what devices ask
+				AND coalesce(ltrim(upper(k.family), '0') = ltrim(upper(
+					CASE jsonb_typeof(i.data->'family') WHEN 'number' THEN to_hex((i.data->>'family')::int)
+					ELSE i.data->>'family' END), '0'), true)
 			ORDER BY i.time < t.started_at, CASE WHEN i.time < t.started_at THEN i.time END DESC,
 				i.time, i.seq, k.driver_id
 			LIMIT 1) AS driver ON true

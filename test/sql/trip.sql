@@ -216,16 +216,19 @@ ORDER BY 1;
 SELECT clock(started_at) AS started, geofence FROM at402_stops(:a, '-infinity', 'infinity');
 ROLLBACK;
 
--- K tells the family of a key as well
+-- K tells the family of a key as well, as a number; who is asked about, in hex, may be declined
 BEGIN;
 INSERT INTO at402.driver (id, name) VALUES (1, 'Ada'), (2, 'Bob');
 INSERT INTO at402.driver_key (driver_id, family, serial) VALUES (1, '01', 'A1'), (2, '0A', 'A1');
 INSERT INTO at402.device (id, imei) VALUES (1, :a);
 INSERT INTO at402.position (device_id, time, seq, content_hash, received_at, reasons, status, ignition)
-	SELECT 1, at('08:00') + n * interval '1 hour', 0, 0, now(), 0, 0, n % 2 = 0 FROM generate_series(0, 5) AS n;
-INSERT INTO at402.io (device_id, time, seq, content_hash, n, kind, text_value, data) VALUES
-	(1, at('08:00'), 0, 0, 0, 'driver_id', 'A1', '{"family": 1}'), (1, at('10:00'), 0, 0, 0, 'driver_id', 'A1', '{"family": 10}'),
-	(1, at('12:00'), 0, 0, 0, 'driver_id', 'A1', '{"family": 3}');
+	SELECT 1, at('08:00') + n * interval '1 hour', 0, 0, now(), 0, 0, n % 2 = 0 FROM generate_series(0, 9) AS n;
+INSERT INTO at402.io (device_id, time, seq, content_hash, n, kind, state, text_value, data) VALUES
+	(1, at('08:00'), 0, 0, 0, 'driver_id', NULL, 'A1', '{"family": 1}'),
+	(1, at('10:00'), 0, 0, 0, 'driver_id', NULL, 'A1', '{"family": 10}'),
+	(1, at('12:00'), 0, 0, 0, 'driver_id', NULL, 'A1', '{"family": 3}'),
+	(1, at('14:00'), -1, 0, 0, 'driver_id', true, 'A1', '{"check": true, "family": "0A"}'),
+	(1, at('16:00'), -1, 0, 0, 'driver_id', false, 'A1', '{"check": true, "family": "01"}');
 SELECT clock(started_at) AS started, driver_id FROM at402_trips(:a, '-infinity', 'infinity');
 ROLLBACK;
 
