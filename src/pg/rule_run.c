@@ -791,6 +791,84 @@ make_keys(At402RuleBatch *b)
 	b->keys[3] = make_array(values[3], b->key_count, INT4OID, sizeof(int32));
 }
 
+/* How many of the reports are of devices with ids up to this one. */
+static int
+reports_until(const At402RuleBatch *b, int device_id)
+{
+	int			low = 0;
+
+	for (int high = b->report_count; low < high;)
+	{
+		int			middle = (low + high) / 2;
+
+		if (b->reports[middle].device_id <= device_id)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return low;
+}
+
+/* Marks the reports that are the last of their device. */
+static void
+mark_last(const At402RuleBatch *b, bool *in_order)
+{
+	SPI_connect();
+	at402_run(AT402_SQL_RULE_LAST, (Datum[]) {at402_ids_of(b->devices)}, NULL);
+	for (uint64 i = 0; i < SPI_processed; i++)
+	{
+		At402Key	last = {DatumGetInt32(column(i, 1)), DatumGetTimestampTz(column(i, 2)),
+			DatumGetInt16(column(i, 3)), DatumGetInt32(column(i, 4))};
+		int			end = reports_until(b, last.device_id);
+
+		if (end > 0 && at402_compare_keys(&b->reports[end - 1], &last) == 0)
+			in_order[end - 1] = true;
+	}
+	SPI_finish();
+}
+
+/* Takes the mark from those that stand among others, or for too long to look. */
+static void
+unmark_among(const At402RuleBatch *b, bool *in_order)
+{
+	Datum	   *values[3];
+	int			count = 0;
+
+	for (int i = 0; i < 3; i++)
+		values[i] = palloc(sizeof(Datum) * b->report_count);
+	for (int begin = 0, end; begin < b->report_count; begin = end)
+	{
+		const At402Key *first = &b->reports[begin];
+		const At402Key *last;
+
+		end = reports_until(b, first->device_id);
+		last = &b->reports[end - 1];
+		if (end - begin == 1 || !in_order[end - 1])
+			continue;
+		in_order[end - 1] = last->time - first->time <= DAY;
+		if (!in_order[end - 1])
+			continue;
+		values[0][count] = Int32GetDatum(first->device_id);
+		values[1][count] = TimestampTzGetDatum(first->time);
+		values[2][count++] = TimestampTzGetDatum(last->time);
+	}
+	if (count == 0)
+		return;
+	SPI_connect();
+	at402_run(AT402_SQL_RULE_AMONG, (Datum[]) {make_array(values[0], count, INT4OID, 4),
+				make_array(values[1], count, TIMESTAMPTZOID, 8),
+				make_array(values[2], count, TIMESTAMPTZOID, 8)}, NULL);
+	for (uint64 i = 0; i < SPI_processed; i++)
+	{
+		int			device_id = DatumGetInt32(column(i, 1));
+		int			end = reports_until(b, device_id);
+
+		if (DatumGetInt64(column(i, 2)) > end - reports_until(b, device_id - 1))
+			in_order[end - 1] = false;
+	}
+	SPI_finish();
+}
+
 /*
  * Devices some of whose new reports are older than one that was there: the last
  * of them is not the device's last, or others lie between them.
@@ -798,48 +876,16 @@ make_keys(At402RuleBatch *b)
 static void
 find_behind(At402RuleBatch *b)
 {
-	enum
-	{
-		DEVICE, FIRST, REPORTS, TIME, SEQ, HASH, COLUMNS
-	};
-	static const Oid types[COLUMNS] = {INT4OID, TIMESTAMPTZOID, INT8OID, TIMESTAMPTZOID, INT2OID,
-		INT4OID};
-	static const int16 sizes[COLUMNS] = {4, 8, 8, 8, 2, 4};
-	Datum	   *values[COLUMNS];
-	Datum		args[COLUMNS];
-	MemoryContext context = CurrentMemoryContext;
-	int			n = 0;
+	bool	   *in_order = palloc0(sizeof(bool) * b->report_count);
 
-	for (int i = 0; i < COLUMNS; i++)
-		values[i] = palloc(sizeof(Datum) * list_length(b->devices));
-	for (int i = 0; i < b->report_count; n++)
+	mark_last(b, in_order);
+	unmark_among(b, in_order);
+	for (int begin = 0, end; begin < b->report_count; begin = end)
 	{
-		const At402Key *first = &b->reports[i];
-		const At402Key *last;
-		int			begin = i;
-
-		while (i < b->report_count && b->reports[i].device_id == first->device_id)
-			i++;
-		last = &b->reports[i - 1];
-		values[DEVICE][n] = Int32GetDatum(first->device_id);
-		values[FIRST][n] = TimestampTzGetDatum(first->time);
-		values[REPORTS][n] = Int64GetDatum(i - begin);
-		values[TIME][n] = TimestampTzGetDatum(last->time);
-		values[SEQ][n] = Int16GetDatum(last->seq);
-		values[HASH][n] = Int32GetDatum(last->content_hash);
+		end = reports_until(b, b->reports[begin].device_id);
+		if (!in_order[end - 1])
+			b->behind = lappend_int(b->behind, b->reports[begin].device_id);
 	}
-	for (int i = 0; i < COLUMNS; i++)
-		args[i] = make_array(values[i], n, types[i], sizes[i]);
-	SPI_connect();
-	at402_run(AT402_SQL_RULE_BEHIND, args, NULL);
-	for (uint64 i = 0; i < SPI_processed; i++)
-	{
-		MemoryContext spi = MemoryContextSwitchTo(context);
-
-		b->behind = lappend_int(b->behind, DatumGetInt32(column(i, 1)));
-		MemoryContextSwitchTo(spi);
-	}
-	SPI_finish();
 }
 
 static bool

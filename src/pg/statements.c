@@ -339,18 +339,17 @@ static const Definition definitions[AT402_STATEMENTS] = {
 		"FROM at402.alert AS a WHERE a.device_id" EQ "ANY ($1) "
 		"AND a.\"time\" OPERATOR(pg_catalog.>=) $2 AND a.rule_id" EQ "$3",
 		.arguments = 3, .types = {INT4ARRAYOID, TIMESTAMPTZOID, INT4OID}},
-	/* whose last report is none of these, or stands among others */
-	[AT402_SQL_RULE_BEHIND] = {AS_WRITTEN,
-		"SELECT u.device_id FROM ROWS FROM (" UNNEST_6 ") AS u(device_id, first, reports, \"time\", seq, content_hash) "
-		"LEFT JOIN at402.device_state AS s ON s.device_id" EQ "u.device_id AND s.\"time\"" EQ "u.\"time\" "
-		"  AND s.seq" EQ "u.seq AND s.content_hash" EQ "u.content_hash "
-		"WHERE s.device_id IS NULL OR u.reports OPERATOR(pg_catalog.>) 1 "
-		"  AND u.reports OPERATOR(pg_catalog.<) (SELECT pg_catalog.count(*) FROM ("
-		"    SELECT FROM at402.position AS p WHERE p.device_id" EQ "u.device_id "
-		"    AND p.\"time\" OPERATOR(pg_catalog.>=) u.first AND p.\"time\" OPERATOR(pg_catalog.<=) u.\"time\" "
-		"    AND NOT p.time_suspect LIMIT u.reports OPERATOR(pg_catalog.+) 1) AS x)",
-		.arguments = 6, .types = {INT4ARRAYOID, 1185 /* timestamptz[] */ , 1016 /* int8[] */ , 1185,
-			INT2ARRAYOID, INT4ARRAYOID}},
+	[AT402_SQL_RULE_LAST] = {AS_WRITTEN,
+		"SELECT s.device_id, s.\"time\", s.seq, s.content_hash FROM at402.device_state AS s "
+		"WHERE s.device_id" EQ "ANY ($1) AND s.\"time\" IS NOT NULL",
+		.arguments = 1, .types = {INT4ARRAYOID}},
+	[AT402_SQL_RULE_AMONG] = {AS_WRITTEN,
+		"SELECT p.device_id, pg_catalog.count(*) "
+		"FROM ROWS FROM (" UNNEST_3 ") AS u(device_id, first, last) "
+		"JOIN at402.position AS p ON p.device_id" EQ "u.device_id "
+		"  AND p.\"time\" OPERATOR(pg_catalog.>=) u.first AND p.\"time\" OPERATOR(pg_catalog.<=) u.last "
+		"WHERE NOT p.time_suspect GROUP BY p.device_id",
+		.arguments = 3, .types = {INT4ARRAYOID, 1185 /* timestamptz[] */ , 1185}},
 	/* and what becomes of them */
 	[AT402_SQL_LOCK_ALERTS] = {AS_WRITTEN,
 		"LOCK TABLE at402.rule_run, at402.alert, at402.outbox IN ROW EXCLUSIVE MODE",
