@@ -1,12 +1,10 @@
 -- Each field of the catalogue: which raw numbers are measurements, and the column it lands in,
 -- proved by storing it.
 \getenv abs_srcdir PG_ABS_SRCDIR
-\set file :abs_srcdir '/include/frames.sql'
+\set file :abs_srcdir '/include/stored.sql'
 \set ECHO none
 \i :file
 \set ECHO all
-DROP SCHEMA IF EXISTS at402 CASCADE;
-SELECT at402_create_tables();
 
 -- ---- which raw numbers are measurements ----
 

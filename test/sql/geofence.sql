@@ -1,11 +1,9 @@
 -- at402.geofence: what is refused, which shape is valid when, and what is inside of it.
 \getenv abs_srcdir PG_ABS_SRCDIR
-\set file :abs_srcdir '/include/frames.sql'
+\set file :abs_srcdir '/include/stored.sql'
 \set ECHO none
 \i :file
 \set ECHO all
-DROP SCHEMA IF EXISTS at402 CASCADE;
-SELECT at402_create_tables();
 
 -- ---- what is refused ----
 

@@ -2,12 +2,11 @@
 -- every report and every fence one after the other, and what at402_geofence_visits() finds, whatever
 -- order the reports came in.  Fences change in the middle.
 \getenv abs_srcdir PG_ABS_SRCDIR
-\set file :abs_srcdir '/include/frames.sql'
+\set file :abs_srcdir '/include/stored.sql'
 \set ECHO none
 \i :file
 \set ECHO all
-DROP SCHEMA IF EXISTS at402 CASCADE;
-SELECT at402_create_tables();
+
 \set devices 4
 \set steps 80
 SELECT setseed(0.402);

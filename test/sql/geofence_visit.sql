@@ -1,14 +1,11 @@
 -- Visits of geofences, judged as reports are stored: in order, late, doubled, and the events of it.
 -- Each part is rolled back, so that none depends on another.
 \getenv abs_srcdir PG_ABS_SRCDIR
-\set file :abs_srcdir '/include/frames.sql'
+\set file :abs_srcdir '/include/stored.sql'
 \set ECHO none
 \i :file
 \set ECHO all
-DROP SCHEMA IF EXISTS at402 CASCADE;
-SELECT at402_create_tables();
-\set a '''490154203237518'''
-\set b '''352099001761481'''
+
 SELECT 1 << i AS invalid FROM generate_series(0, 15) AS i WHERE at402_status_names(1 << i) = '{gnss_invalid}' \gset
 
 -- a square from 52.00 to 52.01 north and 1.00 to 1.01 east, and a yard of 100 m around 1.05 east

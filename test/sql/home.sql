@@ -1,14 +1,12 @@
 -- No measurement is dropped: the golden packets are stored, and what the tables tell is compared
 -- with what at402_decode has to say, module for module and value for value.
 \getenv abs_srcdir PG_ABS_SRCDIR
-\set file :abs_srcdir '/include/frames.sql'
+\set file :abs_srcdir '/include/stored.sql'
 \set ECHO none
 \i :file
 \set file :abs_srcdir '/include/golden.sql'
 \i :file
 \set ECHO all
-DROP SCHEMA IF EXISTS at402 CASCADE;
-SELECT at402_create_tables();
 
 -- Every golden packet as if sent by a tracker of its own, which the argument imei names: X and Y
 -- without an IMEI, K, M and V with that one, Z after its login.

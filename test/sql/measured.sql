@@ -1,11 +1,10 @@
 -- Rows hold a measurement or NULL; blanks are no news; and what the older protocols mean.
 \getenv abs_srcdir PG_ABS_SRCDIR
-\set file :abs_srcdir '/include/frames.sql'
+\set file :abs_srcdir '/include/stored.sql'
 \set ECHO none
 \i :file
 \set ECHO all
-DROP SCHEMA IF EXISTS at402 CASCADE;
-SELECT at402_create_tables();
+
 CREATE FUNCTION store(VARIADIC frames at402_frame[]) RETURNS text LANGUAGE sql AS $$
 	SELECT format('inserted %s, quarantined %s', inserted, quarantined)
 	FROM at402_ingest(frames, received_at => '2024-08-01 00:00+00')

@@ -1,13 +1,9 @@
 -- Take-out: GeoJSON, GPX, vector tiles; and what a map program reads from the catalogue.
 \getenv abs_srcdir PG_ABS_SRCDIR
-\set file :abs_srcdir '/include/frames.sql'
+\set file :abs_srcdir '/include/stored.sql'
 \set ECHO none
 \i :file
 \set ECHO all
-\set SHOW_CONTEXT never
-DROP SCHEMA IF EXISTS at402 CASCADE;
-SELECT at402_create_tables();
-\set a '''490154203237518'''
 
 INSERT INTO at402.device (id, imei, name) VALUES (1, :a, 'van <1> & more'), (2, '352099001761481', NULL);
 INSERT INTO at402.driver (id, name) VALUES (1, 'Ada');
