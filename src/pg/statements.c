@@ -389,7 +389,8 @@ static const Definition definitions[AT402_STATEMENTS] = {
 		"JOIN at402.alert AS a ON " SAME_KEY("a", "u") " AND a.rule_id" EQ "u.rule_id "
 		"JOIN at402.rule AS r ON r.id" EQ "u.rule_id "
 		"JOIN at402.device AS d ON d.id" EQ "u.device_id "
-		"CROSS JOIN LATERAL pg_catalog.unnest(r.channels) AS c(channel) ORDER BY u.no, c.channel",
+		"CROSS JOIN LATERAL (SELECT DISTINCT n.channel FROM pg_catalog.unnest(r.channels) AS n(channel) "
+		"  WHERE n.channel IS NOT NULL) AS c ORDER BY u.no, c.channel",
 		.arguments = 5, .types = {INT4ARRAYOID, 1185, INT2ARRAYOID, INT4ARRAYOID, INT4ARRAYOID}},
 	[AT402_SQL_RUNS_GONE] = {AS_WRITTEN,
 		"DELETE FROM at402.rule_run AS g USING ROWS FROM (" UNNEST_3 ") AS u(device_id, rule_id, part) "

@@ -124,8 +124,9 @@ SELECT acknowledged_by = current_user AS by_me, acknowledged_at IS NOT NULL AS w
 -- ---- the outbox ----
 
 DELETE FROM at402.rule;
+-- to each channel once
 INSERT INTO at402.rule (name, source, condition, level, channels) VALUES
-	('panic', 'event', 'r.kind = ''panic''', 'critical', '{mail,hook}');
+	('panic', 'event', 'r.kind = ''panic''', 'critical', '{mail,hook,mail,NULL}');
 SELECT send(:a, report('23:10:00', 'panic')), send(:a, report('23:11:00', 'panic')), send(:a, report('23:12:00', 'panic'));
 SELECT id - min(id) OVER () AS id, channel, payload->>'imei' AS imei, payload->>'rule' AS rule, payload->>'level' AS level,
 	payload->>'time' AS time, payload->>'longitude' AS x, payload->>'latitude' AS y, state, attempts
