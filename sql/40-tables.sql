@@ -179,7 +179,8 @@ AS $$
 
 	('event', 'late', 'bool NOT NULL DEFAULT false',
 	 'the report came after a younger one of its device'),
-	('event', 'kind', 'text NOT NULL', 'name of the reason flag (at402_reason_names(-1)) or derived event'),
+	('event', 'kind', 'text NOT NULL',
+	 'name of the reason flag (at402_reason_names(-1)); or derived: ignition_on, ignition_off, online, offline, geofence_enter, geofence_exit, geofence_crossed'),
 	('event', 'detail', 'jsonb', 'more about it, by kind; NULL for most'),
 	('event', 'geom', point, 'position of the report'),
 

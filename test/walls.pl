@@ -226,6 +226,9 @@ none('it says what each column of the views of statistics means',
 my @quarantined = map { code($_) =~ /\bquarantine(?:_item)?\((.*?)\);/gs } @pg;
 none('it says what each reason of the quarantine means',
 	unsaid(map { "| `$_` |" } map { /"([a-z_]+)"/g } @quarantined));
+my ($kinds) = slurp('sql/40-tables.sql') =~ /\('event', 'kind', .*?,\s*'(.*?)'\)/s;
+none('the comment of at402.event.kind names each derived event', grep { $kinds !~ /\b$_\b/ }
+	map { /"([a-z_]+)"/g } map { code($_) =~ /\b(?:begin|add)_event\((.*?)\);/gs } @pg);
 my @logged = map { code($_) =~ /ereport\((?:LOG|WARNING|FATAL),[^;]*?errmsg\("((?:[^"\\]|\\.)*)"/g,
 	code($_) =~ /\{"(at402 [^"]+)"/g } @pg, @worker;
 none('it says what each line means that the workers write to the log',

@@ -22,10 +22,10 @@
 #include "pg/owner.h"
 
 Oid
-at402_tables_owner(void)
+at402_owner_of(const char *name)
 {
 	Oid			schema = get_namespace_oid("at402", true);
-	Oid			table = OidIsValid(schema) ? get_relname_relid("position", schema) : InvalidOid;
+	Oid			table = OidIsValid(schema) ? get_relname_relid(name, schema) : InvalidOid;
 	HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(table));
 	Oid			owner;
 
@@ -34,6 +34,12 @@ at402_tables_owner(void)
 	owner = ((Form_pg_class) GETSTRUCT(tuple))->relowner;
 	ReleaseSysCache(tuple);
 	return owner;
+}
+
+Oid
+at402_tables_owner(void)
+{
+	return at402_owner_of("position");
 }
 
 At402Caller

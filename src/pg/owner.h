@@ -6,7 +6,10 @@
 
 #include "postgres_ext.h"
 
-/* Who owns at402.position; InvalidOid where there is none. */
+/* Who owns a table of schema at402; InvalidOid where there is none. */
+extern Oid	at402_owner_of(const char *name);
+
+/* Who owns the tables: the owner of at402.position. */
 extern Oid	at402_tables_owner(void);
 
 typedef struct At402Caller

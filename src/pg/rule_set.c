@@ -10,14 +10,12 @@
 
 #include "access/xact.h"
 #include "catalog/namespace.h"
-#include "catalog/pg_class.h"
 #include "catalog/pg_type.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/inval.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
-#include "utils/syscache.h"
 #include "utils/timestamp.h"
 
 #include "pg/batch.h"
@@ -78,16 +76,11 @@ forget_rules(void)
 static Oid
 find_table(void)
 {
-	Oid			schema = get_namespace_oid("at402", true);
-	Oid			table = OidIsValid(schema) ? get_relname_relid("rule", schema) : InvalidOid;
-	HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(table));
-	bool		trusted;
+	Oid			owner = at402_owner_of("rule");
 
-	if (!HeapTupleIsValid(tuple))
+	if (!OidIsValid(owner) || owner != at402_tables_owner())
 		return InvalidOid;
-	trusted = ((Form_pg_class) GETSTRUCT(tuple))->relowner == at402_tables_owner();
-	ReleaseSysCache(tuple);
-	return trusted ? table : InvalidOid;
+	return get_relname_relid("rule", get_namespace_oid("at402", true));
 }
 
 /* ---- reading ---- */

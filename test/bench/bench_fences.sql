@@ -100,33 +100,11 @@ BEGIN
 END
 $$;
 SET client_min_messages = warning;
-CALL fence(0);
-VACUUM at402.geofence, at402.geofence_version;
-CALL measure(0);
-CALL fence(1000);
-VACUUM at402.geofence, at402.geofence_version;
-CALL measure(1000);
-CALL fence(100000);
-VACUUM at402.geofence, at402.geofence_version;
-CALL measure(100000);
-CALL fence(0);
-VACUUM at402.geofence, at402.geofence_version;
-CALL measure(0);
-CALL fence(1000);
-VACUUM at402.geofence, at402.geofence_version;
-CALL measure(1000);
-CALL fence(100000);
-VACUUM at402.geofence, at402.geofence_version;
-CALL measure(100000);
-CALL fence(0);
-VACUUM at402.geofence, at402.geofence_version;
-CALL measure(0);
-CALL fence(1000);
-VACUUM at402.geofence, at402.geofence_version;
-CALL measure(1000);
-CALL fence(100000);
-VACUUM at402.geofence, at402.geofence_version;
-CALL measure(100000);
+SELECT replace(statement, 'n)', wanted || ')')
+FROM generate_series(1, 3) AS turn, unnest('{0,1000,100000}'::int[]) AS wanted,
+	unnest('{CALL fence(n), "VACUUM at402.geofence, at402.geofence_version", CALL measure(n)}'::text[])
+		WITH ORDINALITY AS s (statement, step)
+ORDER BY turn, wanted, step \gexec
 
 \echo
 \echo '## What geofences cost'

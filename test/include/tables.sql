@@ -1,5 +1,9 @@
--- What the tests of the tables share; the tables need not be there yet.
-
+-- What the tests of the tables share; the tables are not there yet.
+\set SHOW_CONTEXT never
+SET client_min_messages = warning;
+CREATE EXTENSION IF NOT EXISTS at402 CASCADE;
+DROP SCHEMA IF EXISTS at402 CASCADE;
+SET timezone = 'UTC';
 SET check_function_bodies = off;
 
 -- the partitions of a table: first and last day, and how many rows they hold

@@ -28,7 +28,7 @@ use Time::HiRes;
 our @EXPORT = qw(init_node new_node listener_port start_again reload_with log_count
   sql wait_for device_id stored quarantined published wait_published published_is reset_stat
   frame report packet login imei golden now
-  connect_tcp connect_udp login_as transmit receive ask silent still_answers
+  connect_tcp connect_udp login_as transmit receive hear ask silent still_answers
   start_fleet finish_fleet kill_hard judge_journal);
 
 our $database = 'fleet';
@@ -340,6 +340,21 @@ sub receive
 		return unpack('H*', $got) . ' closed' if !$bytes;
 	}
 	return unpack('H*', $got);
+}
+
+# What comes until an end of line, or so many seconds have gone; 0x06 is shown as ^
+sub hear
+{
+	my ($socket, $seconds) = @_;
+	my $select = IO::Select->new($socket);
+	my $give_up = Time::HiRes::time() + ($seconds // $PostgreSQL::Test::Utils::timeout_default);
+	my $got = '';
+
+	while ($got !~ /\n$/ && $give_up > Time::HiRes::time() && $select->can_read($give_up - Time::HiRes::time()))
+	{
+		sysread($socket, $got, 1000, length $got) or return "$got closed";
+	}
+	return $got =~ s/\x06/^/gr =~ s/\r\n$//r;
 }
 
 # Sends frames and receives as many answers.

@@ -214,4 +214,25 @@ WHERE t IN ('position', 'motion') AND NOT EXISTS (SELECT FROM at402_data_columns
 	WHERE c.table_name = t AND c.column_name = f.field)
 ORDER BY 1, 2;
 
+-- columns of what reports leave that no packet has filled: who adds one fills it, in rows.c
+CREATE FUNCTION never_filled() RETURNS TABLE (never_filled text) LANGUAGE plpgsql AS $$
+DECLARE
+	c	record;
+	filled	bool;
+BEGIN
+	FOR c IN
+		SELECT table_name, column_name FROM at402_data_columns() JOIN at402_data_tables() USING (table_name)
+		WHERE table_name = 'device_state' OR range_column IS NOT NULL AND table_name NOT IN ('quarantine', 'alert')
+	LOOP
+		EXECUTE format('SELECT EXISTS (SELECT FROM at402.%I WHERE %I IS NOT NULL)', c.table_name, c.column_name)
+		INTO filled;
+		IF NOT filled THEN
+			never_filled := c.table_name || '.' || c.column_name;
+			RETURN NEXT;
+		END IF;
+	END LOOP;
+END
+$$;
+SELECT * FROM never_filled() ORDER BY never_filled COLLATE "C";
+
 DROP SCHEMA at402, regress_at402 CASCADE;

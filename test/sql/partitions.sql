@@ -1,12 +1,6 @@
 -- Partitions of the tables, made ahead and for late rows, and retention.
 -- Dates are shown as days from today; each block is one transaction, so that
 -- today does not end in it.
-\set SHOW_CONTEXT never
-SET client_min_messages = warning;
-CREATE EXTENSION IF NOT EXISTS at402 CASCADE;
-DROP SCHEMA IF EXISTS at402 CASCADE;
-SET timezone = 'UTC';
-
 \getenv abs_srcdir PG_ABS_SRCDIR
 \set file :abs_srcdir '/include/tables.sql'
 \set ECHO none

@@ -2,7 +2,6 @@
 use strict;
 use warnings;
 use At402;
-use IO::Select;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
@@ -12,21 +11,6 @@ use Time::HiRes qw(time);
 my $port = PostgreSQL::Test::Cluster::get_free_port();
 my $node = new_node('commands', 'restart_after_crash = on', 'log_statement = none',
 	"at402.port = $port");
-
-# What comes until an end of line, or so many seconds have gone; 0x06 is shown as ^
-sub hear
-{
-	my ($socket, $seconds) = @_;
-	my $select = IO::Select->new($socket);
-	my $give_up = time() + ($seconds // $PostgreSQL::Test::Utils::timeout_default);
-	my $got = '';
-
-	while ($got !~ /\n$/ && $give_up > time() && $select->can_read($give_up - time()))
-	{
-		sysread($socket, $got, 1000, length $got) or return "$got closed";
-	}
-	return $got =~ s/\x06/^/gr =~ s/\r\n$//r;
-}
 
 # A test: nothing has been sent to a tracker; a command would have come before this answer.
 sub nothing_came

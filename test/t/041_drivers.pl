@@ -2,7 +2,6 @@
 use strict;
 use warnings;
 use At402;
-use IO::Select;
 use PostgreSQL::Test::Utils;
 use Test::More;
 use Time::HiRes qw(time);
@@ -13,21 +12,6 @@ sub check
 {
 	my ($n, $family, $serial) = @_;
 	return "\$DRID,AT402,CHECK," . imei($n) . ",$family,$serial,0\r\n";
-}
-
-# What comes until an end of line, or so many seconds have gone
-sub hear
-{
-	my ($socket, $seconds) = @_;
-	my $select = IO::Select->new($socket);
-	my $give_up = time() + ($seconds // $PostgreSQL::Test::Utils::timeout_default);
-	my $got = '';
-
-	while ($got !~ /\n$/ && $give_up > time() && $select->can_read($give_up - time()))
-	{
-		sysread($socket, $got, 1000, length $got) or return "$got closed";
-	}
-	return $got =~ s/\x06/^/gr =~ s/\r\n$//r;
 }
 
 # A test: a tracker asks and hears this; an empty answer is silence, after all is done.
