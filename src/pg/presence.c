@@ -208,9 +208,9 @@ at402_left_connected(int listener)
 	SPI_connect();
 	rows = at402_run(AT402_SQL_LEFT_CONNECTED, (Datum[]) {Int32GetDatum(listener),
 						 Int32GetDatum(at402_workers)}, NULL);
+	MemoryContextSwitchTo(caller);	/* what SPI has allocated goes with it */
 	for (uint64 i = 0; i < rows; i++)
 		imeis = lappend(imeis, SPI_getvalue(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1));
-	MemoryContextSwitchTo(caller);
 	SPI_finish();
 	return imeis;
 }

@@ -55,5 +55,17 @@ subtest 'the port moves for all of them' => sub {
 	is(still_answers($node), '06', 'and open it again');
 };
 
+subtest 'a listener that starts finds those of the one before it, however many' => sub {
+	sql($node, "INSERT INTO at402.device (imei) SELECT 'left ' || n FROM generate_series(1, 20000) AS n;
+		INSERT INTO at402.device_state (device_id, connected, listener)
+			SELECT id, true, 1 + id % 3 FROM at402.device WHERE imei LIKE 'left %'");
+	$node->restart;
+	wait_for($node, 'NOT EXISTS (SELECT FROM at402.device_state WHERE connected)');
+	is(sql($node, "SELECT count(*) FROM at402.event AS e JOIN at402.device AS d ON d.id = e.device_id
+		WHERE d.imei LIKE 'left %' AND e.kind = 'offline'"), '20000', 'each is offline, once');
+	is(still_answers($node), '06', 'a tracker is answered');
+	is(log_count($node, '(?:server process|background worker) .* terminated by signal'), 0, 'no crash');
+};
+
 $node->stop;
 done_testing();
