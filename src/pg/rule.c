@@ -270,7 +270,7 @@ at402_rule_settings(void)
 		{"search_path", "pg_catalog, pg_temp"}, {"row_security", "on"}, {"jit", "off"},
 		{"datestyle", "ISO, YMD"}, {"intervalstyle", "postgres"}, {"extra_float_digits", "1"},
 		{"quote_all_identifiers", "off"}, {"transform_null_equals", "off"},
-		{"standard_conforming_strings", "on"},
+		{"standard_conforming_strings", "on"}, {"plan_cache_mode", "auto"},
 	};
 
 	for (int i = 0; i < lengthof(settings); i++)

@@ -774,6 +774,7 @@ uint64
 at402_run(At402Statement statement, Datum *args, const char *nulls)
 {
 	const Definition *d = &definitions[statement];
+	int			level = NewGUCNestLevel();
 	int			result;
 
 	if (plans[statement] == NULL)
@@ -788,7 +789,11 @@ at402_run(At402Statement statement, Datum *args, const char *nulls)
 	}
 	if (!distributed)
 		at402_plan_by_keys(plans[statement]);
+	/* or the server's setting could put another plan in place of this one */
+	set_config_option("plan_cache_mode", "auto", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true,
+					  0, false);
 	result = SPI_execute_plan(plans[statement], args, nulls, false, 0);
+	AtEOXact_GUC(true, level);
 	if (result < 0)
 		elog(ERROR, "could not run statement: %s", SPI_result_code_string(result));
 	return SPI_processed;

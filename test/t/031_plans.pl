@@ -11,7 +11,9 @@ my $many = 100_000;
 # auto_explain writes each plan that the listener and we run, after it has run
 my $node = new_node('plans', 'autovacuum = off', "shared_preload_libraries = 'at402,auto_explain'",
 	'auto_explain.log_min_duration = 0', 'auto_explain.log_nested_statements = on',
-	'auto_explain.log_level = LOG', 'log_statement = none');
+	'auto_explain.log_level = LOG', 'log_statement = none',
+	# some set it for their own statements; it must not make ours be planned anew each time
+	'plan_cache_mode = force_custom_plan');
 
 # The plans of what stores in the log since this offset: text of the statement => plan
 sub plans
