@@ -64,9 +64,9 @@ BEGIN
 	ELSIF NOT coalesce(hysteresis_m >= 0 AND hysteresis_m <= 1e6, true) THEN
 		message := format('hysteresis_m of a geofence is out of range: %s', hysteresis_m);
 		hint := 'It is in metres, from 0 to 1000000; 20 to 50 are more than a receiver strays.';
-	ELSIF min_dwell < '0' THEN
-		message := format('min_dwell of a geofence cannot be negative: %s', min_dwell);
-		hint := 'A visit that is shorter is none; NULL: every visit counts.';
+	ELSIF NOT coalesce(min_dwell >= '0' AND min_dwell <= '10 years', true) THEN
+		message := format('min_dwell of a geofence is out of range: %s', min_dwell);
+		hint := 'It is from 0 to 10 years: a visit that is shorter is none; NULL: every visit counts.';
 	ELSIF NOT (@postgis@.ST_XMin(geom) >= -180 AND @postgis@.ST_XMax(geom) <= 180
 			   AND @postgis@.ST_YMin(geom) >= -90 AND @postgis@.ST_YMax(geom) <= 90) THEN
 		message := 'the shape of a geofence leaves the range of longitude and latitude';

@@ -33,6 +33,7 @@
 #include "utils/acl.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
 #include "utils/guc.h"
 #include "utils/inval.h"
 #include "utils/lsyscache.h"
@@ -44,6 +45,8 @@
 
 #include "pg/rule_set.h"
 #include "pg/settings.h"
+
+#define LONGEST_YEARS 10		/* of min_duration and cooldown */
 
 PG_FUNCTION_INFO_V1(at402_rule_check);
 
@@ -565,20 +568,27 @@ is_any_changed(const Written *w, const char *const *columns, int count)
 	return false;
 }
 
+/* A time of a report has to stay one when this is added or taken off. */
 static void
 check_interval(const Written *w, const char *column)
 {
 	char	   *value = get(w, column);
+	Interval	longest = {.month = LONGEST_YEARS * MONTHS_PER_YEAR};
+	Datum		given;
 	Interval   *interval;
 
 	if (value == NULL)
 		return;
-	interval = DatumGetIntervalP(DirectFunctionCall3(interval_in, CStringGetDatum(value),
-													 ObjectIdGetDatum(InvalidOid),
-													 Int32GetDatum(-1)));
+	given = DirectFunctionCall3(interval_in, CStringGetDatum(value), ObjectIdGetDatum(InvalidOid),
+								Int32GetDatum(-1));
+	interval = DatumGetIntervalP(given);
 	if (interval->month < 0 || interval->day < 0 || interval->time < 0)
 		ereport(ERROR, errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				errmsg("%s of a rule cannot be negative: \"%s\"", column, value));
+	if (DatumGetBool(DirectFunctionCall2(interval_gt, given, IntervalPGetDatum(&longest))))
+		ereport(ERROR, errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				errmsg("%s of a rule is out of range: \"%s\"", column, value),
+				errhint("It is at most %d years.", LONGEST_YEARS));
 }
 
 static Oid

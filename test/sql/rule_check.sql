@@ -93,6 +93,11 @@ INSERT INTO at402.rule (name, source, condition, level, min_duration)
 	VALUES ('x', 'position', 'true', 'info', '-1 min');
 INSERT INTO at402.rule (name, source, condition, level, cooldown)
 	VALUES ('x', 'event', 'true', 'info', '-1 min');
+-- with these a time of a report would leave the range of timestamps
+INSERT INTO at402.rule (name, source, condition, level, min_duration)
+	VALUES ('x', 'position', 'true', 'info', '300000 years');
+INSERT INTO at402.rule (name, source, condition, level, cooldown)
+	VALUES ('x', 'event', 'true', 'info', '7000 years');
 INSERT INTO at402.rule (name, source, condition, level) VALUES ('x', 'event', 'true', 'high');
 INSERT INTO at402.rule (name, source, condition) VALUES ('x', 'event', 'true');
 INSERT INTO at402.rule (name, source, level) VALUES ('x', 'event', 'info');
