@@ -52,6 +52,10 @@ CREATE FUNCTION y(imei text, VARIADIC reports bytea[]) RETURNS at402_frame LANGU
 		::at402_frame
 $$;
 
+-- X with one report, which has no module
+CREATE FUNCTION x(seq int) RETURNS bytea LANGUAGE sql AS
+	$$ SELECT x(NULL, x_report(seq % 256))::bytea $$;
+
 -- module gnss of X: mask bit 1
 CREATE FUNCTION gnss(latitude numeric, longitude numeric, speed_kmh int DEFAULT 0,
 	fix_time timestamptz DEFAULT '2024-07-30 16:17:33+00') RETURNS bytea LANGUAGE sql AS $$

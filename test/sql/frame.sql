@@ -5,10 +5,6 @@
 \i :file
 \set ECHO all
 
--- X with one report, which has no module
-CREATE FUNCTION x(seq int) RETURNS bytea LANGUAGE sql AS
-	$$ SELECT x(NULL, x_report(seq % 256))::bytea $$;
-
 SELECT x(5);
 
 -- ---- text form ----

@@ -5,10 +5,6 @@
 \i :file
 \set ECHO all
 
--- X with one report, which has no module
-CREATE FUNCTION x(seq int) RETURNS bytea LANGUAGE sql AS
-	$$ SELECT x(NULL, x_report(seq % 256))::bytea $$;
-
 -- rows whose offsets do not follow from the lengths before, that are not either a frame or skipped,
 -- whose skipped bytes were not merged with their neighbours; and whether all bytes came back
 CREATE FUNCTION check_cut(stream bytea, OUT frames int, OUT wrong_rows int, OUT complete bool)
