@@ -2,6 +2,7 @@
 \set VERBOSITY default
 \set SHOW_CONTEXT never
 SET client_min_messages = warning;
+CREATE EXTENSION IF NOT EXISTS at402 CASCADE;
 DROP SCHEMA IF EXISTS at402 CASCADE;
 DO $$BEGIN IF to_regrole('at402') IS NULL THEN CREATE ROLE at402; END IF; END$$;
 SELECT at402_create_tables();

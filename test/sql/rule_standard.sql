@@ -1,32 +1,17 @@
 -- Ready-made rules, each with what raises it; the outbox; acknowledging; rules of trips and states.
-\set SHOW_CONTEXT never
-SET timezone = 'UTC';
-SET datestyle = 'ISO';
-SET client_min_messages = warning;
-DROP SCHEMA IF EXISTS at402 CASCADE;
-SELECT at402_create_tables();
-SET at402.alert_max_age = '10000 d';
-SET at402.rule_timeout = '10 s';
+\getenv abs_srcdir PG_ABS_SRCDIR
+\set file :abs_srcdir '/include/rule.sql'
+\set ECHO none
+\i :file
+\set ECHO all
 
 SELECT count(*) FROM at402_standard_rules();
 SELECT count(*) FROM at402_standard_rules();
 SELECT name, source, enabled, level, min_duration, cooldown FROM at402.rule ORDER BY id;
 
-\set a '''490154203237518'''
 CREATE FUNCTION report(clock text, words text, speed_kmh int DEFAULT 0, modules jsonb DEFAULT '{}', x float8 DEFAULT 1)
-RETURNS jsonb LANGUAGE sql AS $$
-	SELECT jsonb_build_object('seq', 1, 'time', '2026-03-02T' || clock || 'Z',
-		'status', ARRAY(SELECT w FROM unnest(string_to_array(words, ' ')) AS w WHERE w = ANY (at402_status_names(-1))),
-		'reasons', ARRAY(SELECT w FROM unnest(string_to_array(words, ' ')) AS w WHERE w = ANY (at402_reason_names(-1))),
-		'modules', modules || jsonb_build_object('gnss', jsonb_build_object(
-			'fix_time', '2026-03-02T' || clock || 'Z', 'latitude_deg', 52, 'longitude_deg', x,
-			'speed_kmh', speed_kmh, 'max_speed_kmh', speed_kmh, 'heading_deg', 90, 'altitude_m', 0,
-			'journey_distance_km', 0)))
-$$;
-CREATE FUNCTION send(imei text, VARIADIC reports jsonb[]) RETURNS int LANGUAGE sql AS $$
-	SELECT inserted FROM at402_ingest(ARRAY[at402_encode(jsonb_build_object('kind', 'packet',
-		'protocol', 'X', 'imei', imei, 'reports', to_jsonb(reports)))])
-$$;
+RETURNS jsonb LANGUAGE sql AS
+	$$ SELECT report(clock, speed_kmh, words, modules, 1, x) $$;
 CREATE FUNCTION power(volt numeric, percent int) RETURNS jsonb LANGUAGE sql AS $$
 	SELECT jsonb_build_object('device_power', jsonb_build_object('external_voltage_v', volt, 'battery_level_percent', percent))
 $$;
@@ -170,4 +155,4 @@ ROLLBACK;
 SELECT count(*) FROM at402.outbox;
 
 DROP SCHEMA at402 CASCADE;
-DROP FUNCTION report, send, power(numeric, int), dtc, bus, stop, warm, heard;
+DROP FUNCTION report(text, int, text, jsonb, int, float8), report(text, text, int, jsonb, float8), send, power(numeric, int), dtc, bus, stop, warm, heard;
