@@ -115,17 +115,17 @@ sub load
 	my ($port, %options) = @_;
 	my $counts = "$files/counts";
 	my ($out, $err);
-	my $before = $options{echo} ? 0 : cpu_s();
+	my $echo = delete $options{echo};
+	my $before = $echo ? 0 : cpu_s();
 
 	%options = (seconds => $seconds, reports => 1, mix => 'plain', trackers => 1000,
 		first => $first, %options);
-	delete $options{echo};
 	$first += $options{trackers};
 	IPC::Run::run([ 'test/bench/load.bin', '--port', $port, '--counts', $counts,
 		map { ("--$_", $options{$_}) } sort keys %options ], '>', \$out, '2>', \$err)
 	  or die "load: $err";
 	my %result = $out =~ /(\w+)=([\d.]+)/g;
-	$result{cpu_s} = cpu_s() - $before if $before;
+	$result{cpu_s} = cpu_s() - $before unless $echo;
 	return \%result;
 }
 
