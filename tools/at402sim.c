@@ -51,6 +51,7 @@ static const char help[] =
 	"                        digit that belongs to them (352999000000000)\n"
 	"  --center LAT,LON      degrees; homes are within 5 km of it (52.2053,0.1218)\n"
 	"  --seed N              another seed, other journeys (1)\n"
+	"  --parked              no journeys: they stand where they are\n"
 	"\n"
 	"Story (instead of a fleet at random):\n"
 	"  --story               a firm of 12 vehicles in a town, from --start (midnight UTC of\n"
@@ -280,6 +281,7 @@ static const struct
 	{"first", IMEI, &options.first_imei, 0, 0},
 	{"center", CENTER, &options, 0, 0},
 	{"seed", WHOLE, &options.seed, 0, UINT_MAX},
+	{"parked", FLAG, &options.parked, 0, 0},
 	{"answer-timeout", REAL, &options.answer_timeout_s, 0.01, 86400},
 	{"bundle", WHOLE, &options.bundle, 1, SIM_BUNDLE_MAX},
 	{"repeat", REAL, &options.repeat, 0, 1},

@@ -16,6 +16,7 @@
 #   at402.conf   settings, written anew by each run; ALTER SYSTEM wins over them
 #   port         PostgreSQL's own port, chosen once
 #   demo         the midnight that the simulated firm began at, Unix seconds
+#   live         process id of the simulated tracker that stays connected
 #   started      checksum of build and settings that the server was started with
 #   log          the server's log
 set -eu
@@ -259,6 +260,36 @@ demo()
 	sql -o /dev/null -c 'SELECT * FROM at402_maintain()'
 }
 
+# live HOST PORT: one more tracker, which is not in the story, stays connected for a day
+live()
+{
+	sql -c "INSERT INTO at402.device (imei, name) VALUES ('352999000000122', 'Workshop')
+		ON CONFLICT (imei) DO NOTHING"
+	setsid tools/at402sim --first 352999000000122 --trackers 1 --parked --reports 0 --rate 0.1 --duration 86400 \
+		--quiet --host "$1" --port "$2" </dev/null >/dev/null 2>&1 &
+	echo $! >"$folder/live"
+}
+
+# Does it run, and is it no other process that got its number?
+is_live()
+{
+	[ -f "$folder/live" ] && grep -qs at402sim "/proc/$(cat "$folder/live")/cmdline"
+}
+
+has_left()
+{
+	! is_live
+}
+
+stop_live()
+{
+	if is_live; then
+		kill "$(cat "$folder/live")"
+		within 20 has_left || die "the simulated tracker does not end: process $(cat "$folder/live")"
+	fi
+	rm -f "$folder/live"
+}
+
 show()
 {
 	sql <<-'SQL'
@@ -304,6 +335,7 @@ run()
 	[ "$folder" = "$PWD/.run" ] || say "PostgreSQL cannot work in $PWD; using $folder"
 	make_folder
 	check_cluster
+	stop_live
 	check_ports
 	build
 	make_cluster
@@ -322,6 +354,7 @@ run()
 		demo "$host" "$port"
 	fi
 	show
+	[ "$DEMO" = 0 ] || live "$host" "$port"
 	say "listening on $LISTEN port $port, TCP and UDP; make stop stops it" \
 		"SQL:  psql -h $folder -p $(cat "$folder/port") -U $user fleet"
 }
@@ -331,6 +364,7 @@ stop()
 	become_owner stop
 	choose_folder
 	bindir=$("$PG_CONFIG" --bindir 2>/dev/null) || bindir=''
+	stop_live
 	if running; then
 		server stop -m fast
 		say "stopped; the data stays in $data"

@@ -112,6 +112,7 @@ typedef struct sim_vehicle
 	sim_can		can;
 	bool		cold;			/* carries temperature and humidity sensors */
 	bool		tagged;			/* hears BLE beacons */
+	bool		parked;			/* for good */
 	double		home_latitude_deg;
 	double		home_longitude_deg;
 	unsigned short random[3];	/* state of erand48() */
@@ -320,6 +321,7 @@ typedef struct sim_options
 	double		rate;			/* reports a second and tracker; 0: as answered */
 	unsigned	step_s;			/* between reports, by the trackers' clocks */
 	unsigned	start;			/* of the first report, Unix seconds */
+	bool		parked;			/* no journeys */
 	bool		story;			/* sim_story.c, from start ... */
 	unsigned	since;			/* of which reports from here ... */
 	unsigned	until;			/* ... to here are sent */

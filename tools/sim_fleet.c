@@ -560,6 +560,7 @@ init_tracker(tracker *t, unsigned number)
 
 	sim_vehicle_init(&t->vehicle, number, options->seed, options->latitude_deg,
 					 options->longitude_deg, options->start);
+	t->vehicle.parked = options->parked;
 	if (options->story)
 		sim_story_begin(&t->vehicle, options->latitude_deg, options->longitude_deg);
 	t->mode = number < options->udp ? 5 : number < options->udp + options->mode4 ? 4 : 6;

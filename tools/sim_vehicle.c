@@ -286,6 +286,8 @@ static void
 park(sim_vehicle *v, unsigned step_s)
 {
 	v->engine_c += (15 - v->engine_c) * (1 - exp(-(double) step_s / 3600));
+	if (v->parked)
+		return;
 	if (v->in_story ? v->time >= v->leave_at : --v->phase_left == 0)
 		set_out(v);
 }
@@ -379,7 +381,7 @@ sim_vehicle_step(sim_vehicle *v, unsigned step_s)
 
 	v->noise = between(v, 0, 1);
 	v->external_v = system_v * (v->ignition ? 13.7 + 0.5 * v->noise : v->resting_v);
-	if (v->in_story)
+	if (v->in_story || v->parked)
 		return;
 	v->resting_v = between(v, 12.2, 12.7);
 	v->battery_percent = clamp(v->battery_percent + (v->ignition ? 1 : -0.3), 40, 100);
