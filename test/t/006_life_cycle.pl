@@ -118,8 +118,8 @@ subtest 'reload: at402.port' => sub {
 	reload_with($node, "at402.port = $port");
 	published_is($node, 'state, port', "listening|$port", 'and back');
 	is(ask($tracker, packet(seq => 3)), '06', 'the open connection goes on');
-	is(sql($node, "SELECT connected FROM at402.last_position WHERE imei = '" . imei(3) . "'"), 't',
-		'and counts as connected');
+	wait_for($node, "connected FROM at402.last_position WHERE imei = '" . imei(3) . "'");
+	pass('and counts as connected');
 };
 
 subtest 'reload: at402.listen_addresses' => sub {
@@ -364,6 +364,53 @@ subtest 'pg_dump and restore, with triggers and indexes of the user' => sub {
 	is(sql($node, "SELECT count(*) FROM public.heard WHERE imei = '" . imei(50) . "'"), '2',
 		'the user\'s trigger goes on');
 	is(ask(connect_tcp($node), packet(imei => imei(51))), '06', 'a new device is registered');
+};
+
+subtest 'fences, rules, alerts, commands and trips are restored as they were' => sub {
+	my $dir = PostgreSQL::Test::Utils::tempdir();
+	my $rows = join(' UNION ALL ', map { "SELECT '$_', count(*), md5(string_agg(t::text, ' ' ORDER BY t::text)) FROM at402.$_ AS t" }
+		  qw(geofence geofence_version geofence_visit rule rule_run alert outbox driver_key trip command device_secret));
+	my $restore = sub {
+		my ($copy, $file, $role) = @_;
+		$node->command_ok([ 'psql', '-X', '-q', '-1', '-v', 'ON_ERROR_STOP=1', '-o', '/dev/null',
+			'-c', "SET session_replication_role = $role", '-f', $file, $node->connstr($copy) ], "restore to $copy");
+		is($node->safe_psql($copy, $rows), sql($node, $rows), "the rows are there, as they were");
+	};
+
+	sql($node, q{CREATE ROLE writer;
+		GRANT writer TO at402;
+		GRANT USAGE ON SCHEMA at402 TO writer;
+		GRANT SELECT ON at402.position, at402.device TO writer;
+		GRANT SELECT, INSERT ON at402.rule TO writer;
+		INSERT INTO at402.geofence (name, geom, radius_m) VALUES ('yard', 'SRID=4326;POINT(-0.3268 52.1388)', 100);
+		UPDATE at402.geofence SET radius_m = 50;
+		INSERT INTO at402.driver (name) VALUES ('Ann');
+		INSERT INTO at402.driver_key (driver_id, serial) VALUES (1, 'A1');
+		INSERT INTO at402.rule (name, source, condition, level, channels) VALUES ('any', 'position', 'r.speed_kmh < 5', 'info', '{mail}');
+		SET ROLE writer;
+		INSERT INTO at402.rule (name, source, condition, level) VALUES ('moves', 'position', 'r.speed_kmh > 5', 'info')});
+	my $tracker = login_as($node, 52);
+	is(ask($tracker, map { packet(seq => $_, time => now() + $_, status => $_ % 2, speed_kmh => 20 * ($_ % 2)) } 1 .. 4), '06' x 4,
+		'answered');
+	close $tracker;
+	wait_for($node, "NOT connected FROM at402.last_position WHERE imei = '" . imei(52) . "'");
+	sql($node, "INSERT INTO at402.device_secret SELECT id, '1234' FROM at402.device WHERE imei = '" . imei(52) . "';
+		SELECT at402_command_cancel(at402_command('" . imei(52) . q{', '$POLL'));
+		SELECT at402_command('} . imei(52) . q{', '$STAT'); SELECT at402_maintain()});
+	is(sql($node, "SELECT count(*) FROM ($rows) AS t WHERE count = 0"), '0', 'rows in all of them');
+
+	$node->command_ok([ 'pg_dump', '-f', "$dir/whole.sql", $node->connstr($database) ], 'pg_dump');
+	$node->safe_psql('postgres', 'CREATE DATABASE whole TEMPLATE template0');
+	$restore->('whole', "$dir/whole.sql", 'origin');
+	$node->command_ok([ 'pg_dump', '--data-only', '--load-via-partition-root', '-n', 'at402', '-f', "$dir/data.sql",
+		$node->connstr($database) ], 'pg_dump of the data only');
+	$node->safe_psql('postgres', 'CREATE DATABASE data TEMPLATE template0');
+	$node->safe_psql('data', 'CREATE EXTENSION at402 CASCADE; SELECT at402_create_tables()');
+	$restore->('data', "$dir/data.sql", 'replica');
+	# and they go on
+	like($node->safe_psql('whole', q{INSERT INTO at402.geofence (name, geom) VALUES ('more', ST_MakeEnvelope(1, 1, 2, 2, 4326));
+		UPDATE at402.rule SET enabled = false WHERE name = 'moves' RETURNING owner;
+		SELECT at402_command('} . imei(52) . q{', '$POLL') > 0}), qr/^writer\nt$/, 'triggers and owners, too');
 };
 
 $node->stop;
