@@ -7,6 +7,8 @@
 #include "pg/batch.h"
 #include "pg/rule_judge.h"
 
+#define AT402_RULE_REACH USECS_PER_DAY	/* b, and windows, reach back so far */
+
 /* A run that is on: a row of at402.rule_run. */
 typedef struct At402Run
 {
@@ -39,7 +41,7 @@ typedef struct At402RuleBatch
 	List	   *devices;		/* their ids */
 	List	   *behind;			/* those of devices that have younger reports already */
 	TimestampTz oldest;			/* older rows raise none */
-	HTAB	   *runs;			/* of At402Run, see rule_run.c */
+	HTAB	   *runs;			/* of At402Run, see at402_run_of() */
 	List	   *changed_runs;	/* of At402Run */
 	List	   *alerts;			/* of At402Alert: new ones, and those whose end changes */
 	List	   *failures;		/* of At402Failure */
@@ -63,6 +65,21 @@ extern Datum at402_ids_of(List *devices);
 
 /* The same for keys that are collected, and these groups. */
 extern void at402_rules_judge(At402RuleBatch *b, List *groups);
+
+/* ---- what was before (rule_before.c) ---- */
+
+/* Fills keys and, where they are asked for, behind and runs. */
+extern void at402_rules_look_back(At402RuleBatch *b, bool order, bool runs);
+
+/* The run of this place; NULL: there is none, and none is to be made. */
+extern At402Run *at402_run_of(const At402RuleBatch *b, int rule_id, int device_id, const char *part,
+							  bool make);
+
+/*
+ * Alerts of a rule from these devices, from a time on.  Those of the same run may
+ * be older: then its row in at402.rule_run tells.
+ */
+extern List *at402_alerts_of(const At402Rule *rule, List *devices, TimestampTz since);
 
 /* ---- writing (rule_alert.c) ---- */
 
