@@ -1,6 +1,5 @@
-# 023_make_run.pl - make run, as somebody in a checkout does it: the demo, once more, a wrong address,
-# a command
-# to the tracker that stays connected, and away with it
+# 023_make_run.pl - make run, as somebody in a checkout does it: the demo, a command to the tracker that
+# stays connected, once more, a wrong address, and away with it
 use strict;
 use warnings;
 use IPC::Run;
