@@ -137,11 +137,19 @@ end_limit(void)
 						  batch_limit + (GetCurrentTimestamp() - limited_since));
 }
 
+/* Is it a cancel of this process, and no error of a user that bears its SQLSTATE? */
+static bool
+is_cancel(const ErrorData *error)
+{
+	return error->sqlerrcode == ERRCODE_QUERY_CANCELED && error->funcname != NULL &&
+		strcmp(error->funcname, "ProcessInterrupts") == 0;
+}
+
 /* What went wrong, for people; raises a cancel that was not ours. */
 static const char *
 explain(ErrorData *error, bool *timed_out)
 {
-	*timed_out = error->sqlerrcode == ERRCODE_QUERY_CANCELED;
+	*timed_out = is_cancel(error);
 	if (*timed_out)
 	{
 		if (strikes == 0)

@@ -124,12 +124,14 @@ static bool
 read_rule(HeapTuple row, TupleDesc desc, At402Rule *rule)
 {
 	bool		null;
+	char	   *condition = SPI_getvalue(row, desc, 5);
 
 	rule->id = DatumGetInt32(SPI_getbinval(row, desc, 1, &null));
 	rule->name = SPI_getvalue(row, desc, 2);
 	rule->source = at402_rule_source(SPI_getvalue(row, desc, 3));
 	rule->owner = SPI_getvalue(row, desc, 4);
-	rule->condition = SPI_getvalue(row, desc, 5);
+	/* a function that has been made anew may return something else: not this */
+	rule->condition = condition != NULL ? psprintf("(%s) IS TRUE", condition) : NULL;
 	rule->expression = SPI_getvalue(row, desc, 6);
 	rule->message = SPI_getvalue(row, desc, 7);
 	read_uses(&rule->uses, row, desc, 8);

@@ -176,6 +176,17 @@ DROP FUNCTION mine(int);
 SELECT send(:a, report('08:02:00', 100)), send(:a, report('08:03:00', 0));
 SELECT * FROM alerts;
 SELECT name, failures, last_error FROM at402.rule ORDER BY name;
+-- made anew, but it is no condition; then one that raises what a timeout raises
+CREATE FUNCTION mine(speed int) RETURNS text LANGUAGE plpgsql AS 'BEGIN RETURN ''false''; END';
+SELECT send(:a, report('08:04:00', 100)), send(:a, report('08:05:00', 0));
+SELECT * FROM alerts WHERE at > '08:03:00';
+SELECT name, failures, last_error FROM at402.rule ORDER BY name;
+DROP FUNCTION mine(int);
+CREATE FUNCTION mine(speed int) RETURNS bool LANGUAGE plpgsql AS
+	$$ BEGIN RAISE 'no timeout' USING ERRCODE = 'query_canceled'; END $$;
+SELECT send(:a, report('08:06:00', 100)), send(:a, report('08:07:00', 0));
+SELECT * FROM alerts WHERE at > '08:05:00';
+SELECT name, failures, last_error FROM at402.rule ORDER BY name;
 ROLLBACK;
 
 -- a trigger on at402.alert counts against the rule whose alert it refuses
@@ -192,6 +203,10 @@ SELECT * FROM alerts;
 SELECT name, failures, last_error FROM at402.rule ORDER BY name;
 SELECT payload->>'rule' AS rule, payload->>'ended_at' AS ended FROM at402.outbox ORDER BY id;
 SELECT count(*) FROM at402.position;
+CREATE OR REPLACE TRIGGER refuse BEFORE INSERT ON at402.alert FOR EACH ROW EXECUTE FUNCTION refuse('57014');
+SELECT send(:a, report('08:02:00', 100)), send(:a, report('08:03:00', 0));
+SELECT rule_name, at FROM alerts WHERE at > '08:01:00';
+SELECT name, failures, last_error FROM at402.rule ORDER BY name;
 ROLLBACK;
 
 -- ---- parts: each bus and each beacon has a run of its own ----
