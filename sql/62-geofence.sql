@@ -517,9 +517,9 @@ BEGIN
 	SELECT jsonb_agg(s ORDER BY s.geofence_id, s.entered_at, s.seq, s.content_hash) INTO known
 	FROM seen AS s
 	WHERE (fence IS NULL OR s.geofence_id = fence)
-		AND (s.left_at IS NULL OR low IS NULL
+		AND (s.left_at IS NULL OR low.time IS NULL
 			 OR (s.left_at, coalesce(s.left_seq, -1), coalesce(s.left_hash, 0)) > (low.time, low.seq, low.content_hash))
-		AND (high IS NULL OR (s.entered_at, s.seq, s.content_hash) <= (high.time, high.seq, high.content_hash)
+		AND (high.time IS NULL OR (s.entered_at, s.seq, s.content_hash) <= (high.time, high.seq, high.content_hash)
 			OR EXISTS (
 				SELECT FROM jsonb_to_recordset(judged) AS j(geofence_id int, entered_at timestamptz, seq smallint,
 					content_hash int, left_at timestamptz, left_seq smallint, left_hash int, ends timestamptz)

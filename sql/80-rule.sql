@@ -36,16 +36,26 @@ CREATE FUNCTION at402_test_rule(rule text, since timestamptz, until timestamptz)
 RETURNS TABLE (device_id int, "time" timestamptz, seq smallint, content_hash int, rule_id int,
 	rule_name text, part text, ended_at timestamptz, level text, message text, geom @postgis@.geometry,
 	detail jsonb)
-LANGUAGE sql VOLATILE STRICT
+LANGUAGE plpgsql VOLATILE STRICT
 SET search_path = pg_catalog, pg_temp
 AS $$
-	SELECT a.device_id, a.time, a.seq, a.content_hash, r.id, r.name, a.part, a.ended_at, r.level,
-		a.message, p.geom, jsonb_build_object('since', a.run_since, 'n', a.n)
-	FROM @extschema@.at402_test_rule_rows(rule, since, until) AS a
-		JOIN at402.rule AS r ON r.name = rule
-		LEFT JOIN at402.position AS p ON p.device_id = a.device_id AND p.time = a.time
+BEGIN
+	SELECT r.id, r.name, r.level INTO rule_id, rule_name, level FROM at402.rule AS r WHERE r.name = $1;
+	RETURN QUERY
+	WITH alert AS MATERIALIZED (
+		SELECT * FROM @extschema@.at402_test_rule_rows($1, $2, $3)
+	), place AS MATERIALIZED (
+		SELECT p.device_id, p.time, p.seq, p.content_hash, p.geom
+		FROM alert AS a JOIN at402.position AS p ON p.device_id = a.device_id AND p.time = a.time
 			AND p.seq = a.seq AND p.content_hash = a.content_hash
-	ORDER BY a.time, a.device_id, a.seq, a.content_hash
+	)
+	SELECT a.device_id, a.time, a.seq, a.content_hash, rule_id, rule_name, a.part, a.ended_at, level,
+		a.message, p.geom, jsonb_build_object('since', a.run_since, 'n', a.n)
+	FROM alert AS a
+		LEFT JOIN place AS p ON p.device_id = a.device_id AND p.time = a.time
+			AND p.seq = a.seq AND p.content_hash = a.content_hash
+	ORDER BY a.time, a.device_id, a.seq, a.content_hash;
+END
 $$;
 COMMENT ON FUNCTION at402_test_rule(text, timestamptz, timestamptz) IS
 'the alerts that a rule of at402.rule, enabled or not, would have raised from since up to until, and when they ended; with the rights of the caller, and nothing is written; 42704: no such rule, 0A000: source state, 42501: rights';
@@ -54,17 +64,28 @@ CREATE FUNCTION at402_test_rule(source text, condition text, since timestamptz, 
 RETURNS TABLE (device_id int, "time" timestamptz, seq smallint, content_hash int, rule_id int,
 	rule_name text, part text, ended_at timestamptz, level text, message text, geom @postgis@.geometry,
 	detail jsonb)
-LANGUAGE sql VOLATILE STRICT
+LANGUAGE plpgsql VOLATILE STRICT
 AS $$
+BEGIN
 	-- (the names in the condition are those of the caller)
+	RETURN QUERY
+	WITH alert AS MATERIALIZED (
+		SELECT * FROM @extschema@.at402_test_condition_rows($1, $2, $3, $4)
+	), place AS MATERIALIZED (
+		SELECT p.device_id, p.time, p.seq, p.content_hash, p.geom
+		FROM alert AS a JOIN at402.position AS p ON p.device_id OPERATOR(pg_catalog.=) a.device_id
+			AND p.time OPERATOR(pg_catalog.=) a.time AND p.seq OPERATOR(pg_catalog.=) a.seq
+			AND p.content_hash OPERATOR(pg_catalog.=) a.content_hash
+	)
 	SELECT a.device_id, a.time, a.seq, a.content_hash, NULL::pg_catalog.int4, NULL::pg_catalog.text,
 		a.part, a.ended_at, NULL::pg_catalog.text, a.message, p.geom,
 		pg_catalog.jsonb_build_object('since', a.run_since, 'n', a.n)
-	FROM @extschema@.at402_test_condition_rows(source, condition, since, until) AS a
-		LEFT JOIN at402.position AS p ON p.device_id OPERATOR(pg_catalog.=) a.device_id
+	FROM alert AS a
+		LEFT JOIN place AS p ON p.device_id OPERATOR(pg_catalog.=) a.device_id
 			AND p.time OPERATOR(pg_catalog.=) a.time AND p.seq OPERATOR(pg_catalog.=) a.seq
 			AND p.content_hash OPERATOR(pg_catalog.=) a.content_hash
-	ORDER BY a.time, a.device_id, a.seq, a.content_hash
+	ORDER BY a.time, a.device_id, a.seq, a.content_hash;
+END
 $$;
 COMMENT ON FUNCTION at402_test_rule(text, text, timestamptz, timestamptz) IS
 'the alerts that a rule of this source with this condition would have raised from since up to until; as the other form';

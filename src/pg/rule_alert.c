@@ -127,13 +127,14 @@ run_with(At402Statement statement, List *items, const Oid *types, int count,
 }
 
 static const Oid alert_types[] = {INT4OID, TIMESTAMPTZOID, INT2OID, INT4OID, INT4OID, TEXTOID,
-	TIMESTAMPTZOID, TEXTOID, TEXTOID, TEXTOID, TIMESTAMPTZOID, INT4OID, BOOLOID};
+	TIMESTAMPTZOID, TEXTOID, TEXTOID, TEXTOID, TIMESTAMPTZOID, INT4OID, FLOAT8OID, FLOAT8OID};
+static const Oid place_types[] = {INT4OID, TIMESTAMPTZOID, INT2OID, INT4OID, BOOLOID};
 static const Oid end_types[] = {INT4OID, TIMESTAMPTZOID, INT2OID, INT4OID, INT4OID, TIMESTAMPTZOID};
 static const Oid run_types[] = {INT4OID, INT4OID, TEXTOID, INT4OID, TIMESTAMPTZOID, BOOLOID,
 	TIMESTAMPTZOID, INT2OID, INT4OID};
 
 static void
-push_key(Array **arrays, const void *item)
+push_report(Array **arrays, const void *item)
 {
 	const At402Alert *a = item;
 
@@ -141,6 +142,23 @@ push_key(Array **arrays, const void *item)
 	push(arrays[1], TimestampTzGetDatum(a->key.time), false);
 	push(arrays[2], Int16GetDatum(a->key.seq), false);
 	push(arrays[3], Int32GetDatum(a->key.content_hash), false);
+}
+
+static void
+push_source(Array **arrays, const void *item)
+{
+	const At402Alert *a = item;
+
+	push_report(arrays, item);
+	push(arrays[4], BoolGetDatum(!at402_rule_source_has_b(a->rule->source)), false);
+}
+
+static void
+push_key(Array **arrays, const void *item)
+{
+	const At402Alert *a = item;
+
+	push_report(arrays, item);
 	push(arrays[4], Int32GetDatum(a->rule->id), false);
 }
 
@@ -157,7 +175,8 @@ push_alert(Array **arrays, const void *item)
 	push(arrays[9], CStringGetTextDatum(a->rule->name), false);
 	push(arrays[10], TimestampTzGetDatum(a->since), false);
 	push(arrays[11], Int32GetDatum(a->n), false);
-	push(arrays[12], BoolGetDatum(!at402_rule_source_has_b(a->rule->source)), false);
+	push(arrays[12], Float8GetDatum(a->longitude), !a->has_place);
+	push(arrays[13], Float8GetDatum(a->latitude), !a->has_place);
 }
 
 static void
@@ -208,17 +227,6 @@ take_message(void *argument, const At402Row *row, const Datum *values, const boo
 			a->message = TextDatumGetCString(values[0]);
 	}
 	return true;
-}
-
-static void
-push_report(Array **arrays, const void *item)
-{
-	const At402Alert *a = item;
-
-	push(arrays[0], Int32GetDatum(a->key.device_id), false);
-	push(arrays[1], TimestampTzGetDatum(a->key.time), false);
-	push(arrays[2], Int16GetDatum(a->key.seq), false);
-	push(arrays[3], Int32GetDatum(a->key.content_hash), false);
 }
 
 static void
@@ -327,12 +335,34 @@ collect(At402RuleBatch *b, const At402Rule *rule)
 	return w;
 }
 
+/* Where the devices were: by the position of the report, or by the state that a rule saw. */
+static void
+find_places(Writing *w)
+{
+	uint64		rows = run_with(AT402_SQL_ALERT_PLACES, w->alerts, place_types,
+								lengthof(place_types), push_source);
+	TupleDesc	desc = rows > 0 ? SPI_tuptable->tupdesc : NULL;
+
+	for (uint64 i = 0; i < rows; i++)
+	{
+		HeapTuple	row = SPI_tuptable->vals[i];
+		bool		null;
+		int64		no = DatumGetInt64(SPI_getbinval(row, desc, 1, &null));
+		At402Alert *a = list_nth(w->alerts, (int) no - 1);
+
+		a->has_place = true;
+		a->longitude = DatumGetFloat8(SPI_getbinval(row, desc, 2, &null));
+		a->latitude = DatumGetFloat8(SPI_getbinval(row, desc, 3, &null));
+	}
+}
+
 static void
 write_all(void *argument)
 {
 	Writing    *w = argument;
 
 	SPI_connect();
+	find_places(w);
 	w->inserted = run_with(AT402_SQL_NEW_ALERTS, w->alerts, alert_types, lengthof(alert_types),
 						   push_alert);
 	run_with(AT402_SQL_ALERT_ENDS, w->ends, end_types, lengthof(end_types), push_end);

@@ -8,7 +8,8 @@
  * Each condition stands behind a parameter of its own, $5 AND (condition).  A
  * parameter is asked for when it is needed, so at that moment it is known whose
  * condition comes next.  That names the culprit when one raises or hangs, and
- * lets the same plan run without it.
+ * lets the same plan run without it.  (On Citus other servers evaluate them, so nobody
+ * knows.)
  *
  * Time is limited by a timeout that cancels, again and again.  Who swallows two
  * cancels (plpgsql can) is ended together with the process; on the way out the
@@ -178,7 +179,7 @@ fetch_parameter(ParamListInfo params, int id, bool speculative, ParamExternData 
 {
 	At402Reading *r = params->paramFetchArg;
 
-	if (id > AT402_LOOK_ARGUMENTS && r->rules != NIL && !speculative)
+	if (id > AT402_LOOK_ARGUMENTS && r->rules != NIL && !speculative && !at402_is_distributed())
 	{
 		r->culprit = id - AT402_LOOK_ARGUMENTS - 1;
 		running = ((At402Rule *) list_nth(r->rules, r->culprit))->id;
@@ -272,7 +273,6 @@ make_plan(const At402Reading *r)
 	Oid		   *types = palloc(sizeof(Oid) * count);
 	List	   *guarded = NIL;
 	ListCell   *lc;
-	SPIPlanPtr	plan;
 
 	for (int i = 0; i < count; i++)
 		types[i] = parameter_type(r, i);
@@ -280,11 +280,7 @@ make_plan(const At402Reading *r)
 		guarded = lappend(guarded, psprintf("CASE WHEN $%d THEN %s END",
 											AT402_LOOK_ARGUMENTS + 1 + foreach_current_index(lc),
 											(char *) lfirst(lc)));
-	plan = SPI_prepare_cursor(at402_rule_statement(r->source, r->look, r->uses, guarded), count,
-							  types, CURSOR_OPT_GENERIC_PLAN);
-	if (plan == NULL || SPI_keepplan(plan) != 0)
-		elog(ERROR, "could not prepare rules: %s", SPI_result_code_string(SPI_result));
-	return plan;
+	return at402_prepare(at402_rule_statement(r->source, r->look, r->uses, guarded), count, types);
 }
 
 /* The role that rules of this owner run as. */

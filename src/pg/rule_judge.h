@@ -20,6 +20,9 @@ typedef struct At402Alert
 	TimestampTz ended_at;
 	bool		end_found;		/* it was, by the rows that were judged */
 	const char *message;
+	bool		has_place;		/* where the device was; found when the alert is stored */
+	double		longitude;
+	double		latitude;
 } At402Alert;
 
 /* When a device had alerts of a rule, for its cooldown. */

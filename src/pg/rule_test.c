@@ -23,6 +23,7 @@
 #include "utils/tuplestore.h"
 
 #include "pg/rule_judge.h"
+#include "pg/statements.h"
 
 PG_FUNCTION_INFO_V1(at402_test_rule_rows);
 PG_FUNCTION_INFO_V1(at402_test_condition_rows);
@@ -201,6 +202,7 @@ return_alerts(const Test *t, ReturnSetInfo *result)
 static void
 run(Test *t, FunctionCallInfo fcinfo, int span)
 {
+	at402_statements_refresh();
 	InitMaterializedSRF(fcinfo, 0);
 	t->since = PG_GETARG_TIMESTAMPTZ(span);
 	t->until = PG_GETARG_TIMESTAMPTZ(span + 1);

@@ -325,10 +325,11 @@ static const Definition definitions[AT402_STATEMENTS] = {
 #define UNNEST(n) "pg_catalog.unnest($" #n ")"
 #define UNNEST_2 UNNEST(1) ", " UNNEST(2)
 #define UNNEST_3 UNNEST_2 ", " UNNEST(3)
-#define UNNEST_5 UNNEST_3 ", " UNNEST(4) ", " UNNEST(5)
+#define UNNEST_4 UNNEST_3 ", " UNNEST(4)
+#define UNNEST_5 UNNEST_4 ", " UNNEST(5)
 #define UNNEST_6 UNNEST_5 ", " UNNEST(6)
 #define UNNEST_9 UNNEST_6 ", " UNNEST(7) ", " UNNEST(8) ", " UNNEST(9)
-#define UNNEST_13 UNNEST_9 ", " UNNEST(10) ", " UNNEST(11) ", " UNNEST(12) ", " UNNEST(13)
+#define UNNEST_14 UNNEST_9 ", " UNNEST(10) ", " UNNEST(11) ", " UNNEST(12) ", " UNNEST(13) ", " UNNEST(14)
 	[AT402_SQL_RULE_RUNS] = {AS_WRITTEN,
 		"SELECT u.rule_id, u.device_id, u.part, u.version, u.since, u.decided, u.alert_time, "
 		"  u.alert_seq, u.alert_content_hash "
@@ -354,22 +355,32 @@ static const Definition definitions[AT402_STATEMENTS] = {
 	[AT402_SQL_LOCK_ALERTS] = {AS_WRITTEN,
 		"LOCK TABLE at402.rule_run, at402.alert, at402.outbox IN ROW EXCLUSIVE MODE",
 		.arguments = 0},
+	[AT402_SQL_ALERT_PLACES] = {AS_WRITTEN,
+		/* printf wants to hear of its first argument, too */
+		"SELECT u.no%1$.0s, %2$s.st_x(p.geom), %2$s.st_y(p.geom) "
+		"FROM ROWS FROM (" UNNEST_4 ") WITH ORDINALITY AS u(" KEY ", no) "
+		"JOIN at402.position AS p ON " SAME_KEY("p", "u") " WHERE p.geom IS NOT NULL "
+		"UNION ALL SELECT u.no, %2$s.st_x(s.geom), %2$s.st_y(s.geom) "
+		"FROM ROWS FROM (" UNNEST(1) ", " UNNEST(5) ") WITH ORDINALITY AS u(device_id, of_state, no) "
+		"JOIN at402.device_state AS s ON s.device_id" EQ "u.device_id "
+		"WHERE u.of_state AND s.geom IS NOT NULL",
+		.arguments = 5, .types = {INT4ARRAYOID, 1185, INT2ARRAYOID, INT4ARRAYOID, BOOLARRAYOID}},
+#define INSERT_ALERTS                                                                              \
+	"INSERT INTO at402.alert (" KEY ", rule_id, part, ended_at, level, message, rule_name, "       \
+	"  geom, detail) "                                                                             \
+	"SELECT u.device_id, u.\"time\", u.seq, u.content_hash, u.rule_id, u.part, u.ended_at, "       \
+	"  u.level, u.message, u.rule_name, "                                                          \
+	"  %2$s.st_setsrid(%2$s.st_makepoint(u.longitude, u.latitude), 4326), "                        \
+	"  pg_catalog.jsonb_build_object('since', u.since, 'n', u.n) "                                 \
+	"FROM ROWS FROM (" UNNEST_14 ") AS u(" KEY ", rule_id, part, ended_at, "                       \
+	"  level, message, rule_name, since, n, longitude, latitude) "
 	[AT402_SQL_NEW_ALERTS] = {AS_WRITTEN,
-		"INSERT INTO at402.alert (" KEY ", rule_id, part, ended_at, level, message, rule_name, "
-		"  geom, detail) "
-		"SELECT u.device_id, u.\"time\", u.seq, u.content_hash, u.rule_id, u.part, u.ended_at, "
-		"  u.level, u.message, u.rule_name, coalesce(p.geom, s.geom), "
-		"  pg_catalog.jsonb_build_object('since', u.since, 'n', u.n) "
-		"FROM " "ROWS FROM (" UNNEST_13 ") AS u(" KEY ", rule_id, part, ended_at, "
-		"  level, message, rule_name, since, n, of_state) "
-		"LEFT JOIN at402.position AS p ON " SAME_KEY("p", "u") " "
-		"LEFT JOIN at402.device_state AS s ON s.device_id" EQ "u.device_id "
-		"  AND u.of_state "
-		"WHERE NOT EXISTS (SELECT FROM at402.alert AS a WHERE " SAME_KEY("a", "u") " "
-		"  AND a.rule_id" EQ "u.rule_id)",
-		.arguments = 13, .types = {INT4ARRAYOID, 1185, INT2ARRAYOID, INT4ARRAYOID, INT4ARRAYOID,
+		"WITH stored AS (" INSERT_ALERTS "ON CONFLICT DO NOTHING RETURNING 1) SELECT 1%1$.0s FROM stored",
+		"alert", INSERT_ALERTS "WHERE NOT EXISTS (SELECT FROM at402.alert AS a WHERE " SAME_KEY("a", "u")
+		" AND a.rule_id" EQ "u.rule_id%1$.0s)",
+		.arguments = 14, .types = {INT4ARRAYOID, 1185, INT2ARRAYOID, INT4ARRAYOID, INT4ARRAYOID,
 			TEXTARRAYOID, 1185, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, 1185, INT4ARRAYOID,
-			1000 /* bool[] */ }},
+			FLOAT8ARRAYOID, FLOAT8ARRAYOID}},
 	[AT402_SQL_ALERT_ENDS] = {AS_WRITTEN,
 		"UPDATE at402.alert AS a SET ended_at = u.ended_at "
 		"FROM " "ROWS FROM (" UNNEST_6 ") AS u(" KEY ", rule_id, ended_at) "
@@ -396,10 +407,11 @@ static const Definition definitions[AT402_STATEMENTS] = {
 		"DELETE FROM at402.rule_run AS g USING ROWS FROM (" UNNEST_3 ") AS u(device_id, rule_id, part) "
 		"WHERE g.device_id" EQ "u.device_id AND g.rule_id" EQ "u.rule_id AND g.part" EQ "u.part",
 		.arguments = 3, .types = {INT4ARRAYOID, INT4ARRAYOID, TEXTARRAYOID}},
-	[AT402_SQL_RUNS_ON] = {AS_WRITTEN,
-		"INSERT INTO at402.rule_run (device_id, rule_id, part, version, since, decided, "
-		"  alert_time, alert_seq, alert_content_hash) "
-		"SELECT * FROM ROWS FROM (" UNNEST_9 ") AS u",
+#define INSERT_RUNS                                                                                \
+	"INSERT INTO at402.rule_run (device_id, rule_id, part, version, since, decided, "              \
+	"  alert_time, alert_seq, alert_content_hash) "                                                \
+	"SELECT * FROM ROWS FROM (" UNNEST_9 ") AS u"
+	[AT402_SQL_RUNS_ON] = {AS_WRITTEN, INSERT_RUNS " RETURNING 1", "rule_run", INSERT_RUNS,
 		.arguments = 9, .types = {INT4ARRAYOID, INT4ARRAYOID, TEXTARRAYOID, INT4ARRAYOID, 1185,
 			1000 /* bool[] */ , 1185, INT2ARRAYOID, INT4ARRAYOID}},
 	[AT402_SQL_RUNS_STALE] = {AS_WRITTEN,
@@ -528,6 +540,12 @@ at402_statements_refresh(void)
 	planned_postgis = postgis;
 	planned_role = GetUserId();
 	distributed = OidIsValid(get_extension_oid("citus", true));
+}
+
+bool
+at402_is_distributed(void)
+{
+	return distributed;
 }
 
 bool
@@ -752,15 +770,29 @@ statement_text(const Definition *d)
 
 /* ---- the plans ---- */
 
+SPIPlanPtr
+at402_prepare(const char *sql, int arguments, Oid *types)
+{
+	SPIPlanPtr	plan = SPI_prepare_cursor(sql, arguments, types,
+										  distributed ? 0 : CURSOR_OPT_GENERIC_PLAN);
+
+	if (plan == NULL || SPI_keepplan(plan) != 0)
+		elog(ERROR, "could not prepare statement: %s", SPI_result_code_string(SPI_result));
+	return plan;
+}
+
 void
 at402_plan_by_keys(SPIPlanPtr plan)
 {
 	/* a bitmap would lock rows in the order in which they lie, not in that of their keys */
 	static const char *const switches[] = {"enable_seqscan", "enable_bitmapscan",
 		"enable_hashjoin", "enable_mergejoin", "jit"};
-	int			level = NewGUCNestLevel();
+	int			level;
 	CachedPlan *made;
 
+	if (distributed)
+		return;
+	level = NewGUCNestLevel();
 	for (int i = 0; i < lengthof(switches); i++)
 		set_config_option(switches[i], "off", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0,
 						  false);
@@ -778,17 +810,8 @@ at402_run(At402Statement statement, Datum *args, const char *nulls)
 	int			result;
 
 	if (plans[statement] == NULL)
-	{
-		SPIPlanPtr	plan = SPI_prepare_cursor(statement_text(d), d->arguments,
-											  (Oid *) d->types,
-											  distributed ? 0 : CURSOR_OPT_GENERIC_PLAN);
-
-		if (plan == NULL || SPI_keepplan(plan) != 0)
-			elog(ERROR, "could not prepare statement: %s", SPI_result_code_string(SPI_result));
-		plans[statement] = plan;
-	}
-	if (!distributed)
-		at402_plan_by_keys(plans[statement]);
+		plans[statement] = at402_prepare(statement_text(d), d->arguments, (Oid *) d->types);
+	at402_plan_by_keys(plans[statement]);
 	/* or the server's setting could put another plan in place of this one */
 	set_config_option("plan_cache_mode", "auto", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true,
 					  0, false);

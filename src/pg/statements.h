@@ -65,6 +65,7 @@ typedef enum At402Statement
 	AT402_SQL_RULE_LAST,
 	AT402_SQL_RULE_AMONG,
 	AT402_SQL_LOCK_ALERTS,
+	AT402_SQL_ALERT_PLACES,
 	AT402_SQL_NEW_ALERTS,
 	AT402_SQL_ALERT_ENDS,
 	AT402_SQL_OUTBOX,
@@ -84,6 +85,12 @@ typedef enum At402Statement
  */
 extern void at402_statements_refresh(void);
 
+/*
+ * Is Citus there, as of the last at402_statements_refresh()?  It plans by the values of
+ * arguments, so a plan is made for each run.
+ */
+extern bool at402_is_distributed(void);
+
 /* Does a table have rules?  Then ON CONFLICT and INSERT in WITH are refused. */
 extern bool at402_has_rules(const char *table);
 
@@ -96,6 +103,9 @@ extern uint64 at402_run(At402Statement statement, Datum *args, const char *nulls
 
 /* The same for a statement whose one argument is the batch. */
 extern uint64 at402_run_batch(At402Batch *batch, At402Statement statement);
+
+/* SPI_prepare() of a statement that is to be kept, for any arguments. */
+extern SPIPlanPtr at402_prepare(const char *sql, int arguments, Oid *types);
 
 /*
  * Has the plan made, if it is not there yet, with scans and joins of whole tables
