@@ -67,6 +67,9 @@ at402_worker_start(void)
 		at402_worker_interrupts();
 	}
 	BackgroundWorkerInitializeConnection(at402_database, at402_role, 0);
+	/* who waits for another's row locks has to see then what that one stored */
+	SetConfigOption("default_transaction_isolation", "read committed", PGC_USERSET,
+					PGC_S_OVERRIDE);
 }
 
 bool

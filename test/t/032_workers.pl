@@ -5,16 +5,23 @@ use At402;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
-my $node = new_node('workers', 'at402.workers = 3');
+# a database may be set to what would let two listeners not see each other's rows
+my $node = new_node('workers', 'at402.workers = 3', "default_transaction_isolation = 'serializable'");
 my $port = published($node, 'min(port)');
 
 subtest 'listeners share the port that the first one has opened' => sub {
 	is(published($node, 'count(*), count(DISTINCT port)'), '3|1', 'whichever the kernel chose');
+	sql($node, q(CREATE TABLE seen (level text); GRANT INSERT ON seen TO at402;
+		CREATE FUNCTION see() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+			INSERT INTO public.seen VALUES (current_setting('transaction_isolation')); RETURN NEW; END $$;
+		CREATE TRIGGER see BEFORE INSERT ON at402.frame FOR EACH ROW EXECUTE FUNCTION see()));
 	my @trackers = map { login_as($node, $_) } 1 .. 30;
 	cmp_ok(published($node, 'count(*) FILTER (WHERE connections > 0)'), '>', 1,
 		'connections are spread');
 	is(ask($_, packet(seq => 1)), '06', 'answered') foreach @trackers;
 	is(sql($node, 'SELECT count(*) FROM at402.position'), '30', 'stored');
+	is(sql($node, 'SELECT DISTINCT level FROM seen'), 'read committed', 'each as the others left it');
+	sql($node, 'DROP FUNCTION see() CASCADE');
 };
 
 subtest 'a second server of the same user is not let in' => sub {
