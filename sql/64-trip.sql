@@ -209,10 +209,15 @@ SET enable_seqscan = off
 SET enable_hashjoin = off
 SET enable_mergejoin = off
 SET jit = off
+SET plan_cache_mode = force_generic_plan
 AS $$
 #variable_conflict use_column
+DECLARE
+	t	record;
 BEGIN
-	RETURN QUERY
+	-- Citus plans by values
+	PERFORM set_config('plan_cache_mode', 'auto', true) FROM pg_extension AS e WHERE e.extname = 'citus';
+	FOR t IN
 	WITH span AS (
 		SELECT * FROM unnest(devices, starts, ends, lasts) AS s (device_id, started_at, ended_at, last_at)
 	), report AS (
@@ -262,38 +267,50 @@ BEGIN
 			CASE WHEN ended_at IS NOT NULL THEN @postgis@.ST_Force2D(@postgis@.ST_EndPoint(line)) END AS end_geom
 		FROM trip
 	)
-	SELECT t.device_id, t.started_at, t.ended_at, t.last_at, t.start_geom, t.end_geom,
-		CASE WHEN t.fixes > 1 THEN t.line END, t.distance_km,
-		coalesce(t.counted / 10.0, CASE WHEN t.odometers > 1 THEN t.odometer_to - t.odometer_from END)::numeric(12, 1),
-		t.duration, make_interval(secs => coalesce(t.idle_s, 0)::float8), t.top_speed_kmh,
-		round(t.distance_km * 3600 / nullif(extract(epoch FROM t.duration), 0), 1),
-		fuel.fuel_l, driver.driver_id, vehicle.vehicle_id,
-		(SELECT at402_geofence_at FROM @extschema@.at402_geofence_at(t.start_geom, t.started_at) LIMIT 1),
-		(SELECT at402_geofence_at FROM @extschema@.at402_geofence_at(t.end_geom, t.ended_at) LIMIT 1),
-		coalesce(t.private, false)
+	SELECT *, CASE WHEN t.fixes > 1 THEN t.line END AS shown_line,
+		coalesce(t.counted / 10.0, CASE WHEN t.odometers > 1 THEN t.odometer_to - t.odometer_from END)::numeric(12, 1) AS odometer_km,
+		make_interval(secs => coalesce(t.idle_s, 0)::float8) AS idle,
+		round(t.distance_km * 3600 / nullif(extract(epoch FROM t.duration), 0), 1) AS mean_speed_kmh
 	FROM ended AS t
-		LEFT JOIN LATERAL (
-			SELECT coalesce((array_agg(c.journey_fuel_l ORDER BY c.time DESC, c.seq DESC, c.content_hash, c.n)
-							 FILTER (WHERE c.journey_fuel_l IS NOT NULL))[1],
-							CASE WHEN count(c.total_fuel_l) > 1 THEN max(c.total_fuel_l) - min(c.total_fuel_l) END) AS fuel_l
-			FROM at402.can AS c
-			WHERE c.device_id = t.device_id AND c.time BETWEEN t.started_at AND t.last_at) AS fuel ON true
-		LEFT JOIN LATERAL (
-			SELECT k.driver_id
-			FROM at402.io AS i JOIN at402.driver_key AS k ON ltrim(upper(k.serial), '0') = ltrim(upper(i.text_value), '0')
-			WHERE i.device_id = t.device_id AND i.kind = 'driver_id'
-				AND i.time BETWEEN t.started_at - interval '10 minutes' AND t.last_at AND k.valid @> i.time
-				AND i.state IS NOT FALSE			-- whoever may not drive does not
-				-- a number in reports, hex in what devices ask
-				AND coalesce(ltrim(upper(k.family), '0') = ltrim(upper(
-					CASE jsonb_typeof(i.data->'family') WHEN 'number' THEN to_hex((i.data->>'family')::int)
-					ELSE i.data->>'family' END), '0'), true)
-			ORDER BY i.time < t.started_at, CASE WHEN i.time < t.started_at THEN i.time END DESC,
-				i.time, i.seq, k.driver_id
-			LIMIT 1) AS driver ON true
-		LEFT JOIN LATERAL (
-			SELECT v.vehicle_id FROM at402.vehicle_device AS v
-			WHERE v.device_id = t.device_id AND v.valid @> t.started_at) AS vehicle ON true;
+	LOOP
+		device_id := t.device_id;
+		started_at := t.started_at;
+		ended_at := t.ended_at;
+		last_at := t.last_at;
+		start_geom := t.start_geom;
+		end_geom := t.end_geom;
+		line := t.shown_line;
+		distance_km := t.distance_km;
+		odometer_km := t.odometer_km;
+		duration := t.duration;
+		idle := t.idle;
+		max_speed_kmh := t.top_speed_kmh;
+		mean_speed_kmh := t.mean_speed_kmh;
+		private := coalesce(t.private, false);
+		SELECT coalesce((array_agg(c.journey_fuel_l ORDER BY c.time DESC, c.seq DESC, c.content_hash, c.n)
+						 FILTER (WHERE c.journey_fuel_l IS NOT NULL))[1],
+						CASE WHEN count(c.total_fuel_l) > 1 THEN max(c.total_fuel_l) - min(c.total_fuel_l) END)
+		INTO fuel_l
+		FROM at402.can AS c
+		WHERE c.device_id = t.device_id AND c.time BETWEEN t.started_at AND t.last_at;
+		SELECT k.driver_id INTO driver_id
+		FROM at402.io AS i JOIN at402.driver_key AS k ON ltrim(upper(k.serial), '0') = ltrim(upper(i.text_value), '0')
+		WHERE i.device_id = t.device_id AND i.kind = 'driver_id'
+			AND i.time BETWEEN t.started_at - interval '10 minutes' AND t.last_at AND k.valid @> i.time
+			AND i.state IS NOT FALSE			-- whoever may not drive does not
+			-- a number in reports, hex in what devices ask
+			AND coalesce(ltrim(upper(k.family), '0') = ltrim(upper(
+				CASE jsonb_typeof(i.data->'family') WHEN 'number' THEN to_hex((i.data->>'family')::int)
+				ELSE i.data->>'family' END), '0'), true)
+		ORDER BY i.time < t.started_at, CASE WHEN i.time < t.started_at THEN i.time END DESC,
+			i.time, i.seq, k.driver_id
+		LIMIT 1;
+		SELECT v.vehicle_id INTO vehicle_id FROM at402.vehicle_device AS v
+		WHERE v.device_id = t.device_id AND v.valid @> t.started_at;
+		start_geofence := (SELECT f FROM @extschema@.at402_geofence_at(t.start_geom, t.started_at) AS f LIMIT 1);
+		end_geofence := (SELECT f FROM @extschema@.at402_geofence_at(t.end_geom, t.ended_at) AS f LIMIT 1);
+		RETURN NEXT;
+	END LOOP;
 END
 $$;
 COMMENT ON FUNCTION at402_trip_rows(int[], timestamptz[], timestamptz[], timestamptz[]) IS
@@ -380,6 +397,8 @@ DECLARE
 	kinds		text[];
 	starts		timestamptz[];
 	versions	xid[];
+	former_start	timestamptz;
+	former_end	timestamptz;
 BEGIN
 	IF to_regclass('at402.trip') IS NULL THEN
 		RETURN NULL;
@@ -387,21 +406,23 @@ BEGIN
 	-- one at a time: of two that derive the same trip, one would fail
 	PERFORM pg_advisory_xact_lock('pg_class'::regclass::oid::int, 'at402.trip'::regclass::oid::int);
 
-	SELECT array_agg(d.device_id), array_agg(d.kind), array_agg(d.version), array_agg(
-		CASE WHEN d.kind = 'ignition' AND t.ended_at < d.dirty_since THEN d.dirty_since
-			ELSE coalesce(t.started_at, d.dirty_since) END)
+	SELECT array_agg(d.device_id), array_agg(d.kind), array_agg(d.version), array_agg(d.dirty_since)
 	INTO devices, kinds, versions, starts
 	FROM (SELECT s.device_id, s.dirty_since, s.xmin AS version, coalesce(v.trip_by, 'ignition') AS kind
 		  FROM at402.device_state AS s LEFT JOIN at402.device AS v ON v.id = s.device_id
 		  WHERE s.device_id > after AND s.dirty_since IS NOT NULL
-		  ORDER BY s.device_id LIMIT 50) AS d
-		LEFT JOIN LATERAL (
-			SELECT t.started_at, t.ended_at FROM at402.trip AS t
-			WHERE t.device_id = d.device_id AND t.started_at <= d.dirty_since
-			ORDER BY t.started_at DESC LIMIT 1) AS t ON true;
+		  ORDER BY s.device_id LIMIT 50) AS d;
 	IF devices IS NULL THEN
 		RETURN NULL;
 	END IF;
+	FOR i IN 1 .. cardinality(devices) LOOP
+		SELECT t.started_at, t.ended_at INTO former_start, former_end FROM at402.trip AS t
+		WHERE t.device_id = devices[i] AND t.started_at <= starts[i]
+		ORDER BY t.started_at DESC LIMIT 1;
+		IF kinds[i] <> 'ignition' OR coalesce(former_end, 'infinity') >= starts[i] THEN
+			starts[i] := coalesce(former_start, starts[i]);
+		END IF;
+	END LOOP;
 
 	WITH gone AS (
 		SELECT t.device_id, t.started_at, coalesce(t.ended_at, t.last_at) AS ended_at
@@ -461,12 +482,13 @@ BEGIN
 	FROM derived AS d
 	WHERE NOT EXISTS (SELECT FROM there AS o WHERE o.device_id = d.device_id AND o.started_at = d.started_at);
 
-	UPDATE at402.device_state AS s SET dirty_since = NULL
-	WHERE s.device_id = ANY (ARRAY(
-		SELECT v.device_id
-		FROM unnest(devices, versions) AS d (device_id, version) JOIN at402.device_state AS v
-			ON v.device_id = d.device_id AND v.xmin = d.version
-		ORDER BY v.device_id FOR UPDATE OF v SKIP LOCKED));
+	FOR i IN 1 .. cardinality(devices) LOOP
+		PERFORM FROM at402.device_state AS s
+		WHERE s.device_id = devices[i] AND s.xmin = versions[i] FOR UPDATE SKIP LOCKED;
+		IF FOUND THEN
+			UPDATE at402.device_state AS s SET dirty_since = NULL WHERE s.device_id = devices[i];
+		END IF;
+	END LOOP;
 	RETURN devices[cardinality(devices)];
 END
 $$;
