@@ -55,6 +55,10 @@ BEGIN
 	ELSIF @postgis@.ST_IsEmpty(geom) THEN
 		message := 'the shape of a geofence cannot be empty';
 		hint := 'A fence that is not needed has enabled = false.';
+	ELSIF EXISTS (SELECT FROM @postgis@.ST_Dump(geom) AS part WHERE @postgis@.ST_IsEmpty(part.geom)) THEN
+		-- PostGIS cannot measure the distance from it
+		message := 'no part of the shape of a geofence can be empty';
+		hint := 'ST_Dump(geom) lists the parts, ST_Collect() of those that are not ST_IsEmpty() is the shape.';
 	ELSIF NOT coalesce(radius_m >= 0 AND radius_m <= 1e6, true) THEN
 		message := format('radius_m of a geofence is out of range: %s', radius_m);
 		hint := 'It is in metres, from 0 to 1000000.';

@@ -23,6 +23,7 @@ SELECT * FROM refused('SRID=4326;POINT(1 52)', '100, 10, ''-1 s''');
 -- with which a time of a report would leave the range of timestamps
 SELECT * FROM refused('SRID=4326;POINT(1 52)', '100, 10, ''290000 years''');
 SELECT * FROM refused('SRID=4326;POLYGON EMPTY');
+SELECT * FROM refused('SRID=4326;MULTIPOINT(EMPTY, 1 52)', '100, NULL, NULL');
 SELECT * FROM refused('SRID=4326;GEOMETRYCOLLECTION(POINT(1 52))');
 SELECT * FROM refused('SRID=4326;CURVEPOLYGON(CIRCULARSTRING(0 0, 1 1, 2 0, 1 -1, 0 0))');
 SELECT * FROM refused('SRID=4326;POLYGON((0 0, 1 1, 1 0, 0 1, 0 0))');
