@@ -97,6 +97,8 @@ sub reload_with
 	$node->append_conf('postgresql.conf', $_) foreach @settings;
 	$node->reload;
 	wait_for($node, "pg_conf_load_time() > '$before'");
+	# it is the checkpointer that tells who commits whether there is a standby to wait for
+	sql($node, 'CHECKPOINT') if grep { /^synchronous_standby_names/ } @settings;
 }
 
 sub sql

@@ -114,6 +114,9 @@ subtest 'promise 1: 0x06 leaves only after a synchronous standby has it' => sub 
 	my $waits_for_standby = "count(*) = 1 FROM pg_stat_activity
 		WHERE backend_type = 'at402 listener' AND wait_event = 'SyncRep'";
 
+	# who is connected is stored a moment later, and would wait for the standby as well
+	wait_for($node, "count(*) = (SELECT sum(connections) FROM at402_stat_listener)
+		FROM at402.device_state WHERE connected");
 	reload_with($node, "synchronous_standby_names = 'nobody'", 'synchronous_commit = remote_apply');
 	reset_stat($node);
 	transmit($tracker, packet(seq => 1));
