@@ -175,6 +175,8 @@ CREATE FUNCTION at402_maintain_rules(after int) RETURNS int
 LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
 AS $$
+DECLARE
+	rules	int[];
 BEGIN
 	IF to_regclass('at402.rule_run') IS NULL OR to_regclass('at402.alert') IS NULL THEN
 		RETURN NULL;
@@ -182,8 +184,8 @@ BEGIN
 	-- one at a time: two would raise the same alert
 	PERFORM pg_advisory_xact_lock('pg_class'::regclass::oid::int, 'at402.rule_run'::regclass::oid::int);
 	IF after = 0 THEN
-		DELETE FROM at402.rule_run AS g
-		WHERE NOT EXISTS (SELECT FROM at402.rule AS r WHERE r.id = g.rule_id);
+		rules := ARRAY(SELECT r.id FROM at402.rule AS r);
+		DELETE FROM at402.rule_run AS g WHERE g.rule_id <> ALL (rules);
 		DELETE FROM at402.outbox AS o WHERE o.state = 'done' AND o.done_at < now() - interval '1 day';
 	END IF;
 	RETURN @extschema@.at402_run_rules(after);

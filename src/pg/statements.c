@@ -256,16 +256,16 @@ static const Definition definitions[AT402_STATEMENTS] = {
 		"WHERE n.side OPERATOR(pg_catalog.>=) 0 OR n.crossed",
 		.arguments = 2, .types = {INT8OID, INT4OID}},
 	[AT402_SQL_OPEN_VISITS] = {AS_WRITTEN,
-		"SELECT s.device_id, s.geofence_id, s.entered_at, s.seq, s.content_hash, s.shown, v.name, "
-		"  pg_catalog.upper(v.valid), v.min_dwell "
-		"FROM (SELECT g.device_id, g.geofence_id, g.entered_at, g.seq, g.content_hash, true AS shown "
+		"WITH known AS MATERIALIZED (SELECT g.device_id, g.geofence_id, g.entered_at, g.seq, g.content_hash, true AS shown "
 		"    FROM at402.geofence_visit AS g WHERE g.device_id" EQ "ANY ($1) AND g.left_at IS NULL "
 		/* closed because the shape ended, which it had not yet when the reports were made */
 		"  UNION ALL SELECT g.device_id, g.geofence_id, g.entered_at, g.seq, g.content_hash, true "
 		"    FROM at402.geofence_visit AS g WHERE g.device_id" EQ "ANY ($1) "
 		"      AND g.left_at OPERATOR(pg_catalog.>) $3 AND g.left_seq IS NULL "
 		"  UNION ALL SELECT g.device_id, g.geofence_id, g.entered_at, g.seq, g.content_hash, false "
-		"    FROM at402.geofence_pending AS g WHERE g.device_id" EQ "ANY ($1)) AS s "
+		"    FROM at402.geofence_pending AS g WHERE g.device_id" EQ "ANY ($1)) "
+		"SELECT s.device_id, s.geofence_id, s.entered_at, s.seq, s.content_hash, s.shown, v.name, "
+		"  pg_catalog.upper(v.valid), v.min_dwell FROM known AS s "
 		"LEFT JOIN at402.geofence_version AS v ON v.geofence_id" EQ "s.geofence_id "
 		"  AND v.valid OPERATOR(pg_catalog.@>) s.entered_at "
 		"WHERE $2" EQ "0 OR s.geofence_id" EQ "$2",
