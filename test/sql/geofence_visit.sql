@@ -176,6 +176,7 @@ ROLLBACK;
 -- with rules on the tables
 BEGIN;
 CREATE TABLE audit (fence int, kind text);
+GRANT ALL ON audit TO PUBLIC;	-- rules work as the tables' owner
 CREATE RULE audit AS ON INSERT TO at402.geofence_visit DO ALSO INSERT INTO audit VALUES (NEW.geofence_id, 'visit');
 CREATE RULE audit AS ON INSERT TO at402.event DO ALSO INSERT INTO audit VALUES ((NEW.detail->>'geofence_id')::int, NEW.kind);
 SELECT * FROM at402_ingest(ARRAY[x(:a, at(0, 1.005)), x(:a, at(1, 1.02))]);
