@@ -643,6 +643,7 @@ BEGIN
 			) AS f JOIN pg_roles AS r ON r.oid = f.belongs_to
 	WHERE f.belongs_to NOT IN (current_user::regrole, coalesce(owner, current_user::regrole))
 		AND NOT r.rolsuper
+	ORDER BY f.kind <> 'SCHEMA', f.name
 	LIMIT 1;
 	IF FOUND THEN
 		RAISE EXCEPTION '% % belongs to %', lower(o.kind), o.name, o.belongs_to
