@@ -132,4 +132,17 @@ TRUNCATE at402.geofence;
 SELECT count(*) FROM at402.geofence_version WHERE upper_inf(valid);
 ROLLBACK;
 SELECT count(*) FROM at402.geofence_version WHERE upper_inf(valid);
+-- who may write fences without owning the tables (doc/geofences.md)
+CREATE ROLE regress_planner;
+GRANT USAGE ON SCHEMA at402 TO regress_planner;
+GRANT SELECT ON ALL TABLES IN SCHEMA at402 TO regress_planner;
+GRANT INSERT, UPDATE, DELETE ON at402.geofence, at402.geofence_version, at402.geofence_visit,
+	at402.geofence_pending, at402.event TO regress_planner;
+SET ROLE regress_planner;
+INSERT INTO at402.geofence (id, name, geom, radius_m) VALUES (30, 'planned', 'SRID=4326;POINT(1 52)', 100);
+UPDATE at402.geofence SET radius_m = 200 WHERE id = 30;
+DELETE FROM at402.geofence WHERE id = 30;
+SELECT count(*) FROM at402.geofence_version WHERE geofence_id = 30;
+RESET ROLE;
 DROP SCHEMA at402, regress_at402 CASCADE;
+DROP ROLE regress_planner;
