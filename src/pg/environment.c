@@ -27,7 +27,7 @@
 
 #include "pg/environment.h"
 #include "pg/settings.h"
-#include "pg/statements.h"
+#include "pg/catalog.h"
 
 #define PATIENCE 3				/* attempts while a partition may be being made */
 

@@ -91,9 +91,6 @@ extern void at402_statements_refresh(void);
  */
 extern bool at402_is_distributed(void);
 
-/* Does a table have rules?  Then ON CONFLICT and INSERT in WITH are refused. */
-extern bool at402_has_rules(const char *table);
-
 /*
  * Runs a statement with its arguments; SPI must be connected.  Returns the
  * rows; they are in SPI_tuptable.  nulls: as SPI_execute_plan wants them, or
@@ -112,11 +109,5 @@ extern SPIPlanPtr at402_prepare(const char *sql, int arguments, Oid *types);
  * switched off.
  */
 extern void at402_plan_by_keys(SPIPlanPtr plan);
-
-/* Schema of an extension's objects; ERROR 42704 when it does not exist. */
-extern Oid	at402_extension_schema(const char *name);
-
-/* The same as a name, quoted where need be. */
-extern const char *at402_schema_name(const char *extension);
 
 #endif							/* AT402_STATEMENTS_H */

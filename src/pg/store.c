@@ -24,6 +24,7 @@
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
+#include "pg/catalog.h"
 #include "pg/devices.h"
 #include "pg/environment.h"
 #include "pg/fence.h"

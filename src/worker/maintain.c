@@ -26,7 +26,7 @@
 
 #include "pg/attempt.h"
 #include "pg/settings.h"
-#include "pg/statements.h"
+#include "pg/catalog.h"
 #include "worker/worker.h"
 
 #define LOOK_AGAIN_MS 1000		/* for extension and tables */
