@@ -53,7 +53,7 @@ sub one_file
 
 my @core = glob('src/core/*.[ch] src/core/*.def');
 my @net = glob('src/net/*.[ch]');
-my @pg = glob('src/pg/*.[ch]');
+my @pg = glob('src/pg/*.[ch] src/pg/*.def');
 my @worker = glob('src/worker/*.[ch]');
 my @source = (@core, @net, @pg, @worker);
 my @tests = grep { !/walls\.pl$/ } glob('test/*.* test/{sql,t,perl}/* test/{unit,fuzz}/*.[ch]');
