@@ -127,6 +127,9 @@ none('documents and comments name files that are there',
 none('every C file opens with a comment that says what it is',
 	grep { slurp($_) !~ m{^/\*\n \* \Q@{[s{.*/}{}r]}\E - } }
 	@source, glob('tools/*.[ch] test/*/*.[ch]'));
+my %numbered;
+push @{ $numbered{ m{t/(\d+)_} ? $1 : $_ } }, $_ foreach glob('test/t/*.pl');
+none('each file of test/t has a number of its own', map { join(', ', @$_) } grep { @$_ > 1 } values %numbered);
 my $sleep = qr/^.*\b(?:pg_|u|nano)?sleep\b.*$/m;
 none('no test waits by sleeping',
 	map { my $file = $_; map { "$file: $_" } slurp($file) =~ /$sleep/g } @tests);

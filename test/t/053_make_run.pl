@@ -1,4 +1,4 @@
-# 023_make_run.pl - make run, as somebody in a checkout does it: the demo, a command to the tracker that
+# 053_make_run.pl - make run, as somebody in a checkout does it: the demo, a command to the tracker that
 # stays connected, once more, a wrong address, and away with it
 use strict;
 use warnings;

@@ -1,4 +1,4 @@
-# 032_workers.pl - several listeners on one port: it is theirs, and nobody else's
+# 022_workers.pl - several listeners on one port: it is theirs, and nobody else's
 use strict;
 use warnings;
 use At402;

@@ -1,4 +1,4 @@
-# 020_geofence.pl - geofences and a listener that runs: made, changed and gone while it stores;
+# 034_geofence.pl - geofences and a listener that runs: made, changed and gone while it stores;
 # what fails in them costs no report; tables of a version without them
 use strict;
 use warnings;

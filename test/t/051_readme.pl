@@ -1,4 +1,4 @@
-# 021_readme.pl - README.md, followed literally: the statements of "In a server of yours" on a fresh
+# 051_readme.pl - README.md, followed literally: the statements of "In a server of yours" on a fresh
 # server, the frame sent by hand, the queries shown; and the statements of doc/queries.md
 use strict;
 use warnings;

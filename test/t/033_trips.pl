@@ -1,4 +1,4 @@
-# 022_trips.pl - trips while reports come: what is committed while trips are derived is not lost, and
+# 033_trips.pl - trips while reports come: what is committed while trips are derived is not lost, and
 # neither waits for the other
 use strict;
 use warnings;

@@ -1,4 +1,4 @@
-# 022_cookbook.pl - doc/cookbook.md: each of its queries, asked of the simulator's story, still gives
+# 052_cookbook.pl - doc/cookbook.md: each of its queries, asked of the simulator's story, still gives
 # the answer that is written there
 #
 # The page as it should be is left in tmp_check/cookbook.md: where an answer has changed for a good
