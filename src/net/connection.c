@@ -600,5 +600,5 @@ at402_connection_free(at402_net *net, at402_connection *c)
 	memset(&net->addresses[index_of(net, c)], 0, sizeof(net->addresses[0]));
 	at402_slot_clear(slot);
 	if (c->proven)
-		net->callbacks.gone(net->callbacks.context, ticket, slot->imei);
+		net->callbacks.gone(net->callbacks.context, ticket);
 }

@@ -130,10 +130,9 @@ typedef struct at402_net_callbacks
 
 	/*
 	 * A connection has ended that had sent a good frame; called once for it, by
-	 * at402_net_turn or at402_net_flush.  Its ticket is no longer known.  imei:
-	 * of its last login, "" without.
+	 * at402_net_turn or at402_net_flush.  Its ticket is no longer known.
 	 */
-	void		(*gone) (void *context, at402_ticket ticket, const char *imei);
+	void		(*gone) (void *context, at402_ticket ticket);
 } at402_net_callbacks;
 
 /*

@@ -57,7 +57,7 @@ take_frame(void *listener, const at402_arrival *arrival)
 
 /* net's callback, too. */
 static void
-connection_gone(void *listener, at402_ticket ticket, const char *imei)
+connection_gone(void *listener, at402_ticket ticket)
 {
 	at402_commands_gone(listener, ticket);
 	at402_senders_gone(listener, ticket);

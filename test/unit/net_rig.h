@@ -48,7 +48,6 @@ static record records[MAX_RECORDS];
 static int	frames;				/* records taken */
 static int	room;				/* frames that may still be taken */
 static int	gone;
-static char gone_imei[AT402_SENDER_SIZE];
 static at402_ticket gone_ticket;
 static enum { LATER, ANSWER_AT_ONCE, CLOSE_AT_ONCE } habit;
 
@@ -75,12 +74,11 @@ on_frame(void *context, const at402_arrival *arrival)
 }
 
 static inline void
-on_gone(void *context, at402_ticket ticket, const char *imei)
+on_gone(void *context, at402_ticket ticket)
 {
 	CHECK(context == &habit);
 	gone++;
 	gone_ticket = ticket;
-	snprintf(gone_imei, sizeof(gone_imei), "%s", imei);
 }
 
 static inline int64_t
