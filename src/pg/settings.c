@@ -207,8 +207,8 @@ define_listener_settings(void)
 			   &at402_login_timeout, 60, 0, INT_MAX / 1000, PGC_SIGHUP, GUC_UNIT_S);
 	define_int("at402.batch_delay",
 			   "Longest time that a report waits for others to be stored with; where few come it "
-			   "does not wait.",
-			   &at402_batch_delay, 5, 0, 10000, PGC_SIGHUP, GUC_UNIT_MS);
+			   "does not wait; 0: it never does.",
+			   &at402_batch_delay, 0, 0, 10000, PGC_SIGHUP, GUC_UNIT_MS);
 	define_int("at402.batch_reports", "Stores as soon as this many reports wait.",
 			   &at402_batch_reports, 500, 1, 100000, PGC_SIGHUP, 0);
 	define_int("at402.receive_buffers",

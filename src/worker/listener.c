@@ -27,6 +27,7 @@
 
 #define OTHER_DESCRIPTORS 100	/* sockets on the port, and what libraries open */
 #define BUSY_SHARE 10			/* a batch one tenth full makes the next wait in full */
+#define BACKLOG_MS 5			/* longest time to take in what lies at the sockets already */
 
 /* ---- frames in ---- */
 
@@ -88,7 +89,8 @@ queue_due(const At402Listener *l)
 	if (l->queued_reports >= at402_batch_reports)
 		return 0;
 	if (!empty)
-		return Max(batch_delay_ms(l) - at402_elapsed_ms(l->first_arrived), 0);
+		return Max(Max(batch_delay_ms(l), l->backlog ? BACKLOG_MS : 0) -
+				   at402_elapsed_ms(l->first_arrived), 0);
 	return -1;
 }
 
@@ -219,7 +221,6 @@ at402_listener_main(Datum number)
 {
 	At402Listener *l = MemoryContextAllocZero(TopMemoryContext, sizeof(At402Listener));
 	WaitEventSet *set;
-	bool		more = false;
 
 	at402_worker_start();
 	start(l, DatumGetInt32(number));
@@ -232,10 +233,10 @@ at402_listener_main(Datum number)
 	{
 		WaitEvent	event;
 
-		WaitEventSetWait(set, more ? 0 : wait_ms(l), &event, 1, PG_WAIT_EXTENSION);
+		WaitEventSetWait(set, l->backlog ? 0 : wait_ms(l), &event, 1, PG_WAIT_EXTENSION);
 		ResetLatch(MyLatch);
 		take_interrupts(l);
-		more = at402_net_turn(l->net);
+		l->backlog = at402_net_turn(l->net);
 		store_what_is_due(l);
 		at402_commands_turn(l);
 		at402_drivers_turn(l);

@@ -37,6 +37,7 @@ typedef struct At402Listener
 	int			number;
 	At402ListenerStat *stat;
 	at402_net  *net;
+	bool		backlog;		/* the last turn left some of what lies at the sockets */
 
 	/* queue.c */
 	MemoryContext context;		/* of what is queued */

@@ -291,12 +291,14 @@ sub part_latency
 		[ 'one tracker, a report a second', trackers => 1, interval_ms => 1000, seconds => 20 ],
 		[ '10 trackers', trackers => 10 ],
 		[ 'half of the highest rate', interval_ms => $half ],
+		[ 'half, batch_delay 5 ms', interval_ms => $half, batch_delay => 5 ],
 		[ 'half, over UDP', interval_ms => $half, udp => 1, connect_s => 1,
 			timeout_ms => 1000 ],
 		[ 'full load, 6,000 trackers', trackers => 6000 ])
 	{
 		my ($name, %options) = @$case;
-		my $result = load_and_check($name, begin_with(1), %options);
+		my $delay = delete $options{batch_delay} || 0;
+		my $result = load_and_check($name, begin_with(1, "at402.batch_delay = $delay"), %options);
 		push @rows, [ $name, @$result{qw(reports_per_s cpu_us p50_ms p95_ms p99_ms max_ms repeats)},
 			$result->{p99_ms} / $result->{p50_ms} ];
 	}
