@@ -20,6 +20,7 @@
 #include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "executor/executor.h"
+#include "libpq/pqsignal.h"
 #include "miscadmin.h"
 #include "storage/ipc.h"
 #include "storage/latch.h"
@@ -56,6 +57,8 @@ at402_compare_keys(const At402Key *a, const At402Key *b)
 
 static TimeoutId limit = MAX_TIMEOUTS;	/* not registered yet */
 static volatile sig_atomic_t strikes;	/* of the timeout, since it was set */
+static volatile sig_atomic_t cancelled; /* by somebody else, since then */
+static pqsigfunc handle_sigint; /* of the process, which decides what a cancel is */
 static volatile int running;	/* id of the rule whose code is run; 0: none */
 static volatile int hung;		/* id of the rule that did not let itself be cancelled */
 static TimestampTz batch_limit; /* the limit of the batch, which rests meanwhile; 0: none */
@@ -74,6 +77,14 @@ strike(void)
 		ProcDiePending = true;
 	}
 	SetLatch(MyLatch);
+}
+
+/* The error of a cancel looks like one that a rule may raise by itself. */
+static void
+note_cancel(SIGNAL_ARGS)
+{
+	handle_sigint(postgres_signal_arg);
+	cancelled |= QueryCancelPending;
 }
 
 static void
@@ -110,9 +121,12 @@ begin_limit(int limit_ms)
 	if (limit == MAX_TIMEOUTS)
 	{
 		limit = RegisterTimeout(USER_TIMEOUT, strike);
+		handle_sigint = pqsignal(SIGINT, note_cancel);
 		before_shmem_exit(leave, (Datum) 0);
 	}
 	strikes = 0;
+	cancelled = false;
+	CHECK_FOR_INTERRUPTS();		/* a cancel that is pending would be taken for the rule's */
 	batch_limit = 0;
 	limited_since = GetCurrentTimestamp();
 	/* a rule's time is not the batch's, which would be to blame for it */
@@ -138,25 +152,17 @@ end_limit(void)
 						  batch_limit + (GetCurrentTimestamp() - limited_since));
 }
 
-/* Is it a cancel of this process, and no error of a user that bears its SQLSTATE? */
-static bool
-is_cancel(const ErrorData *error)
-{
-	return error->sqlerrcode == ERRCODE_QUERY_CANCELED && error->funcname != NULL &&
-		strcmp(error->funcname, "ProcessInterrupts") == 0;
-}
-
 /* What went wrong, for people; raises a cancel that was not ours. */
 static const char *
 explain(ErrorData *error, bool *timed_out)
 {
-	*timed_out = is_cancel(error);
+	bool		is_cancel = error->sqlerrcode == ERRCODE_QUERY_CANCELED;
+
+	if (is_cancel && cancelled && strikes == 0)
+		ReThrowError(error);
+	*timed_out = is_cancel && strikes > 0;
 	if (*timed_out)
-	{
-		if (strikes == 0)
-			ReThrowError(error);
 		return psprintf("took longer than at402.rule_timeout (%d ms)", at402_rule_timeout);
-	}
 	return psprintf("%s: %s", unpack_sql_state(error->sqlerrcode), error->message);
 }
 
