@@ -9,7 +9,7 @@
 -- read: a column is spelled once.  A later version of at402 that needs another
 -- column or table adds a line.
 
-CREATE FUNCTION at402_data_tables()
+CREATE FUNCTION at402_internal.at402_data_tables()
 RETURNS TABLE (table_name text, range_column text, keys text, options text, about text)
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
 SET search_path = pg_catalog, pg_temp
@@ -90,10 +90,10 @@ AS $$
 	('outbox', NULL, 'PRIMARY KEY (id)', '',
 	 'alerts to be delivered: a row for each channel of the rule; at402_outbox_take()')
 $$;
-COMMENT ON FUNCTION at402_data_tables() IS
+COMMENT ON FUNCTION at402_internal.at402_data_tables() IS
 'definition of the tables that at402_create_tables makes, in the order in which at402 locks them; range_column is NULL for those that are never partitioned';
 
-CREATE FUNCTION at402_data_columns()
+CREATE FUNCTION at402_internal.at402_data_columns()
 RETURNS TABLE (table_name text, column_name text, definition text, about text)
 LANGUAGE sql STABLE PARALLEL SAFE
 SET search_path = pg_catalog, pg_temp
@@ -498,10 +498,10 @@ AS $$
 		) AS v (tables, column_name, definition, about)
 	WHERE e.extname = 'postgis'
 $$;
-COMMENT ON FUNCTION at402_data_columns() IS
+COMMENT ON FUNCTION at402_internal.at402_data_columns() IS
 'definition of the columns of the tables that at402_create_tables makes, in their order; about becomes the comment of the column';
 
-CREATE FUNCTION at402_data_indexes()
+CREATE FUNCTION at402_internal.at402_data_indexes()
 RETURNS TABLE (table_name text, index_name text, definition text)
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
 SET search_path = pg_catalog, pg_temp
@@ -533,12 +533,12 @@ AS $$
 	('outbox', 'outbox_channel_next_try_idx',
 	 '(channel, next_try) WHERE state IN (''queued'', ''leased'')')
 $$;
-COMMENT ON FUNCTION at402_data_indexes() IS
+COMMENT ON FUNCTION at402_internal.at402_data_indexes() IS
 'definition of the indexes that at402_create_tables makes beside the keys; definition is what follows the name of the table in CREATE INDEX';
 
 -- Gives a table of an older version the key that it lacks.  Where rows are
 -- there twice, which no older version refused, it says so and goes on without.
-CREATE FUNCTION at402_add_key(table_name text, keys text) RETURNS void
+CREATE FUNCTION at402_internal.at402_add_key(table_name text, keys text) RETURNS void
 LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
 AS $$
@@ -563,17 +563,17 @@ EXCEPTION WHEN unique_violation THEN
 			HINT = 'Delete one of each, and call at402_create_tables() again.';
 END
 $$;
-COMMENT ON FUNCTION at402_add_key(text, text) IS
+COMMENT ON FUNCTION at402_internal.at402_add_key(text, text) IS
 'part of at402_create_tables: gives a table that has none a primary key; a warning where rows are there twice';
 
 -- Only registry tables have triggers of ours, never those that reports go to.
-CREATE FUNCTION at402_data_triggers()
+CREATE FUNCTION at402_internal.at402_data_triggers()
 RETURNS TABLE (table_name text, trigger_name text, definition text)
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
 SET search_path = pg_catalog, pg_temp
 AS $$
 	SELECT 'geofence', 'at402_' || lower(op) || '_version',
-		format('AFTER %s ON %%2$s %s FOR EACH STATEMENT EXECUTE FUNCTION %%1$s.at402_geofence_version()',
+		format('AFTER %s ON %%s %s FOR EACH STATEMENT EXECUTE FUNCTION at402_internal.at402_geofence_version()',
 			   op, 'REFERENCING ' || tables)
 	FROM (VALUES ('INSERT', 'NEW TABLE AS new_rows'),
 		('UPDATE', 'OLD TABLE AS old_rows NEW TABLE AS new_rows'),
@@ -581,27 +581,27 @@ AS $$
 		('TRUNCATE', NULL)) AS v (op, tables)
 	UNION ALL VALUES
 	('geofence_version', 'at402_changed',
-	 'AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON %2$s FOR EACH STATEMENT
-	  EXECUTE FUNCTION %1$s.at402_geofence_version_changed()'),
+	 'AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON %s FOR EACH STATEMENT
+	  EXECUTE FUNCTION at402_internal.at402_geofence_version_changed()'),
 	('command', 'at402_check',
-	 'BEFORE INSERT OR UPDATE ON %2$s FOR EACH ROW EXECUTE FUNCTION %1$s.at402_command_check()'),
+	 'BEFORE INSERT OR UPDATE ON %s FOR EACH ROW EXECUTE FUNCTION at402_internal.at402_command_check()'),
 	('command', 'at402_wake',
-	 'AFTER INSERT OR UPDATE ON %2$s FOR EACH ROW WHEN (NEW.state = ''queued'') '
-	 'EXECUTE FUNCTION %1$s.at402_command_wake()'),
+	 'AFTER INSERT OR UPDATE ON %s FOR EACH ROW WHEN (NEW.state = ''queued'') '
+	 'EXECUTE FUNCTION at402_internal.at402_command_wake()'),
 	('device_secret', 'at402_check',
-	 'BEFORE INSERT OR UPDATE ON %2$s FOR EACH ROW EXECUTE FUNCTION %1$s.at402_secret_check()'),
+	 'BEFORE INSERT OR UPDATE ON %s FOR EACH ROW EXECUTE FUNCTION at402_internal.at402_secret_check()'),
 	('rule', 'at402_rule_check',
-	 'BEFORE INSERT OR UPDATE OR DELETE ON %2$s FOR EACH ROW EXECUTE FUNCTION %1$s.at402_rule_check()'),
+	 'BEFORE INSERT OR UPDATE OR DELETE ON %s FOR EACH ROW EXECUTE FUNCTION at402_internal.at402_rule_check()'),
 	('rule', 'at402_rule_truncate',
-	 'AFTER TRUNCATE ON %2$s FOR EACH STATEMENT EXECUTE FUNCTION %1$s.at402_rule_check()')
+	 'AFTER TRUNCATE ON %s FOR EACH STATEMENT EXECUTE FUNCTION at402_internal.at402_rule_check()')
 $$;
-COMMENT ON FUNCTION at402_data_triggers() IS
-'definition of the triggers that at402_create_tables makes; in definition, what follows CREATE TRIGGER name, and %1$s stands for the schema of at402, %2$s for the table';
+COMMENT ON FUNCTION at402_internal.at402_data_triggers() IS
+'definition of the triggers that at402_create_tables makes; in definition, what follows CREATE TRIGGER name, and %s stands for the table';
 
 -- Columns that came later.  Between ALTER EXTENSION UPDATE and
 -- at402_create_tables() they are missing, and storing goes on without them; any
 -- other column that is missing was dropped, and storing waits for it.
-CREATE FUNCTION at402_later_columns()
+CREATE FUNCTION at402_internal.at402_later_columns()
 RETURNS TABLE (table_name text, column_name text)
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
 SET search_path = pg_catalog, pg_temp
@@ -617,12 +617,12 @@ AS $$
 	('device_state', 'dirty_since'),
 	('device_state', 'engine_hours')
 $$;
-COMMENT ON FUNCTION at402_later_columns() IS
+COMMENT ON FUNCTION at402_internal.at402_later_columns() IS
 'columns that the tables of the first version do not have: at402 stores without them until at402_create_tables() has added them';
 
 -- Triggers, defaults and rules run with the rights of whoever stores, so a table
 -- that somebody else has made is not taken for ours.
-CREATE FUNCTION at402_refuse_foreign(owner regrole) RETURNS void
+CREATE FUNCTION at402_internal.at402_refuse_foreign(owner regrole) RETURNS void
 LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
 AS $$
@@ -638,8 +638,8 @@ BEGIN
 		FROM pg_class AS c LEFT JOIN pg_inherits AS i ON i.inhrelid = c.oid
 			JOIN pg_class AS top ON top.oid = coalesce(i.inhparent, c.oid)
 		WHERE c.relkind NOT IN ('i', 'I', 't') AND top.relnamespace = 'at402'::regnamespace
-			AND top.relname IN (SELECT table_name FROM @extschema@.at402_data_tables()
-								UNION ALL SELECT view_name FROM @extschema@.at402_data_views())
+			AND top.relname IN (SELECT table_name FROM at402_internal.at402_data_tables()
+								UNION ALL SELECT view_name FROM at402_internal.at402_data_views())
 			) AS f JOIN pg_roles AS r ON r.oid = f.belongs_to
 	WHERE f.belongs_to NOT IN (current_user::regrole, coalesce(owner, current_user::regrole))
 		AND NOT r.rolsuper
@@ -655,7 +655,7 @@ BEGIN
 	END IF;
 END
 $$;
-COMMENT ON FUNCTION at402_refuse_foreign(regrole) IS
+COMMENT ON FUNCTION at402_internal.at402_refuse_foreign(regrole) IS
 'part of at402_create_tables: 42501 where schema at402, or a table or view in it, belongs neither to the caller, nor to owner, nor to a superuser';
 
 -- Makes schema at402 with its tables, or adds the tables, columns, indexes and
@@ -684,11 +684,11 @@ DECLARE
 BEGIN
 	PERFORM @extschema@.at402_version();	-- loads the library, which declares the settings
 	SELECT string_agg(quote_ident(i.name), ', ') AS unknown INTO o FROM unnest(indexes) AS i(name)
-	WHERE i.name NOT IN (SELECT index_name FROM @extschema@.at402_data_indexes());
+	WHERE i.name NOT IN (SELECT index_name FROM at402_internal.at402_data_indexes());
 	IF o.unknown IS NOT NULL THEN
 		RAISE EXCEPTION 'at402 makes no index %', o.unknown
 			USING ERRCODE = 'undefined_object',
-				HINT = 'SELECT * FROM at402_data_indexes(); lists them.';
+				HINT = 'SELECT * FROM at402_internal.at402_data_indexes(); lists them.';
 	END IF;
 	role_setting := current_setting('at402.role', true);
 	SELECT oid INTO owner FROM pg_roles
@@ -704,7 +704,7 @@ BEGIN
 		CREATE SCHEMA at402;
 		COMMENT ON SCHEMA at402 IS 'what AT402 vehicle trackers reported';
 	ELSE
-		PERFORM @extschema@.at402_refuse_foreign(owner);
+		PERFORM at402_internal.at402_refuse_foreign(owner);
 	END IF;
 
 	FOR t IN
@@ -715,7 +715,7 @@ BEGIN
 				WHEN 'p' THEN 'table partitioned by ' || pg_get_partkeydef(c.oid)
 				WHEN 'v' THEN 'view'
 				ELSE 'relation of kind ' || c.relkind::text END AS kind
-		FROM @extschema@.at402_data_tables() AS d
+		FROM at402_internal.at402_data_tables() AS d
 			LEFT JOIN pg_class AS c
 				ON c.relname = d.table_name AND c.relnamespace = 'at402'::regnamespace
 	LOOP
@@ -735,7 +735,7 @@ BEGIN
 		SELECT string_agg(format('%s%I %s', CASE WHEN t.found IS NOT NULL THEN 'ADD ' END,
 								 d.column_name, d.definition), ', ' ORDER BY d.ordinality)
 		INTO columns
-		FROM @extschema@.at402_data_columns() WITH ORDINALITY AS d
+		FROM at402_internal.at402_data_columns() WITH ORDINALITY AS d
 		WHERE d.table_name = t.table_name
 			AND NOT EXISTS (SELECT FROM pg_attribute AS a
 							WHERE a.attrelid = t.found AND a.attname = d.column_name);
@@ -759,13 +759,13 @@ BEGIN
 			END IF;
 			IF t.keys IS NOT NULL AND NOT EXISTS (
 				SELECT FROM pg_index WHERE indrelid = t.found AND indisprimary) THEN
-				PERFORM @extschema@.at402_add_key(t.table_name,
+				PERFORM at402_internal.at402_add_key(t.table_name,
 												  substring(t.keys FROM 'PRIMARY KEY \([^)]*\)'));
 			END IF;
 		END IF;
 
 		FOR o IN
-			SELECT d.index_name, d.definition FROM @extschema@.at402_data_indexes() AS d
+			SELECT d.index_name, d.definition FROM at402_internal.at402_data_indexes() AS d
 			WHERE d.table_name = t.table_name
 				AND (indexes IS NULL OR d.index_name = ANY (indexes))
 				AND to_regclass(format('at402.%I', d.index_name)) IS NULL
@@ -781,18 +781,18 @@ BEGIN
 			EXECUTE format('COMMENT ON TABLE %s IS %L', default_name,
 						   'rows whose time no other partition covers: late, or of a wrong clock');
 			LOOP
-				PERFORM FROM @extschema@.at402_maintain_table_as_caller(t.table_name);
+				PERFORM FROM at402_internal.at402_maintain_table_as_caller(t.table_name);
 				EXIT WHEN NOT FOUND;
 			END LOOP;
 		END IF;
 	END LOOP;
 
-	FOR o IN SELECT v.view_name, v.query FROM @extschema@.at402_data_views() AS v LOOP
+	FOR o IN SELECT v.view_name, v.query FROM at402_internal.at402_data_views() AS v LOOP
 		EXECUTE format('CREATE OR REPLACE VIEW at402.%I WITH (security_invoker = true) AS %s',
 					   o.view_name, o.query);
 	END LOOP;
 	FOR o IN
-		SELECT f.signature, f.definition, f.about FROM @extschema@.at402_data_functions() AS f
+		SELECT f.signature, f.definition, f.about FROM at402_internal.at402_data_functions() AS f
 		WHERE to_regprocedure('at402.' || f.signature) IS NULL
 	LOOP
 		EXECUTE o.definition;
@@ -801,9 +801,8 @@ BEGIN
 					   coalesce(owner::text, 'CURRENT_USER'));
 	END LOOP;
 	FOR o IN
-		SELECT g.table_name, g.trigger_name, format(g.definition, '@extschema@',
-			format('at402.%I', g.table_name)) AS definition
-		FROM @extschema@.at402_data_triggers() AS g
+		SELECT g.table_name, g.trigger_name, format(g.definition, format('at402.%I', g.table_name)) AS definition
+		FROM at402_internal.at402_data_triggers() AS g
 		WHERE NOT EXISTS (SELECT FROM pg_trigger AS old
 			WHERE old.tgrelid = to_regclass(format('at402.%I', g.table_name))
 				AND old.tgname = g.trigger_name)
@@ -813,28 +812,28 @@ BEGIN
 
 	FOR o IN
 		SELECT format('TABLE at402.%I', d.table_name) AS object, d.about
-		FROM @extschema@.at402_data_tables() AS d
+		FROM at402_internal.at402_data_tables() AS d
 		WHERE obj_description(to_regclass(format('at402.%I', d.table_name)), 'pg_class') IS NULL
 		UNION ALL
 		SELECT format('COLUMN at402.%I.%I', d.table_name, d.column_name), d.about
-		FROM @extschema@.at402_data_columns() AS d
+		FROM at402_internal.at402_data_columns() AS d
 			JOIN pg_attribute AS a ON a.attrelid = to_regclass(format('at402.%I', d.table_name))
 				AND a.attname = d.column_name
 		WHERE d.about IS NOT NULL AND col_description(a.attrelid, a.attnum) IS NULL
 		UNION ALL
-		SELECT format('VIEW at402.%I', v.view_name), v.about FROM @extschema@.at402_data_views() AS v
+		SELECT format('VIEW at402.%I', v.view_name), v.about FROM at402_internal.at402_data_views() AS v
 		UNION ALL
 		SELECT format('COLUMN at402.%I.%I', v.view_name, v.column_name), v.about
-		FROM @extschema@.at402_data_view_columns() AS v
+		FROM at402_internal.at402_data_view_columns() AS v
 		UNION ALL
 		SELECT format('COLUMN at402.%I.%I', v.view_name, d.column_name), min(d.about)
-		FROM @extschema@.at402_data_views() AS v
+		FROM at402_internal.at402_data_views() AS v
 			JOIN pg_attribute AS a ON a.attrelid = format('at402.%I', v.view_name)::regclass
 			JOIN pg_rewrite AS w ON w.ev_class = a.attrelid
 			JOIN pg_depend AS u ON u.objid = w.oid AND u.classid = 'pg_rewrite'::regclass
 				AND u.refclassid = 'pg_class'::regclass
 			JOIN pg_attribute AS b ON b.attrelid = u.refobjid AND b.attnum = u.refobjsubid
-			JOIN @extschema@.at402_data_columns() AS d ON d.column_name = b.attname
+			JOIN at402_internal.at402_data_columns() AS d ON d.column_name = b.attname
 				AND format('at402.%I', d.table_name)::regclass = b.attrelid
 		WHERE a.attname = d.column_name
 		GROUP BY v.view_name, d.column_name
@@ -853,8 +852,8 @@ BEGIN
 				JOIN pg_class AS top ON top.oid = coalesce(i.inhparent, c.oid)
 			WHERE c.relowner <> owner AND c.relkind IN ('r', 'p', 'v')
 				AND top.relnamespace = 'at402'::regnamespace
-				AND top.relname IN (SELECT table_name FROM @extschema@.at402_data_tables()
-									UNION ALL SELECT view_name FROM @extschema@.at402_data_views())
+				AND top.relname IN (SELECT table_name FROM at402_internal.at402_data_tables()
+									UNION ALL SELECT view_name FROM at402_internal.at402_data_views())
 			UNION ALL
 			-- the types and functions that it will need
 			SELECT format('GRANT USAGE ON SCHEMA %s TO %s', extnamespace::regnamespace, owner)
@@ -868,4 +867,4 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION at402_create_tables(bool, text[]) IS
-'makes schema at402 and its tables, or adds what an older version of at402 did not have; partitioned => false: plain tables; indexes: only these of at402_data_indexes(), NULL: all; they belong to the role in at402.role if the caller may act for it, else to the caller';
+'makes schema at402 and its tables, or adds what an older version of at402 did not have; partitioned => false: plain tables; indexes: only these of at402_internal.at402_data_indexes(), NULL: all; they belong to the role in at402.role if the caller may act for it, else to the caller';

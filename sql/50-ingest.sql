@@ -2,9 +2,9 @@
 -- source: it reads the batch that the calling backend is storing, and is of no
 -- use outside.
 
-CREATE FUNCTION at402_batch_rows(batch bigint, table_name text) RETURNS SETOF record
+CREATE FUNCTION at402_internal.at402_batch_rows(batch bigint, table_name text) RETURNS SETOF record
     AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE ROWS 500;
-COMMENT ON FUNCTION at402_batch_rows(bigint, text) IS
+COMMENT ON FUNCTION at402_internal.at402_batch_rows(bigint, text) IS
     'part of at402_ingest: what the batch being stored brings for a table, as rows with the columns asked for';
 
 CREATE FUNCTION at402_ingest(frames at402_frame[], imei text DEFAULT NULL,

@@ -21,19 +21,19 @@
 -- They take no lock on a partition but that of reading, and are done in steps
 -- as well.
 --
--- at402_maintain and at402_maintain_table do what the functions of the same
--- names with _as_caller say, as the owner of the tables (src/pg/maintain.c).
+-- at402_maintain and at402_maintain_table do what the functions of at402_internal of
+-- the same names with _as_caller say, as the owner of the tables (src/pg/maintain.c).
 
-CREATE FUNCTION at402_interval_setting(name text) RETURNS interval
+CREATE FUNCTION at402_internal.at402_interval_setting(name text) RETURNS interval
 LANGUAGE sql STABLE
 SET search_path = pg_catalog, pg_temp
 AS $$
 	SELECT nullif(current_setting('at402.' || name, true), '')::interval
 $$;
-COMMENT ON FUNCTION at402_interval_setting(text) IS
+COMMENT ON FUNCTION at402_internal.at402_interval_setting(text) IS
 'the setting at402.<name> as an interval; NULL where it is empty';
 
-CREATE FUNCTION at402_retention(table_name text) RETURNS interval
+CREATE FUNCTION at402_internal.at402_retention(table_name text) RETURNS interval
 LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp
 AS $$
@@ -46,13 +46,13 @@ BEGIN
 	IF current_setting('at402.' || name, true) = 'forever' THEN
 		RETURN NULL;
 	END IF;
-	RETURN @extschema@.at402_interval_setting(name);
+	RETURN at402_internal.at402_interval_setting(name);
 END
 $$;
-COMMENT ON FUNCTION at402_retention(text) IS
+COMMENT ON FUNCTION at402_internal.at402_retention(text) IS
 'how long rows of this table are kept: its own setting, else at402.retention; NULL: for ever';
 
-CREATE FUNCTION at402_partition_start("time" timestamptz, length interval) RETURNS timestamptz
+CREATE FUNCTION at402_internal.at402_partition_start("time" timestamptz, length interval) RETURNS timestamptz
 LANGUAGE sql STABLE PARALLEL SAFE
 SET search_path = pg_catalog, pg_temp
 AS $$
@@ -60,7 +60,7 @@ AS $$
 		WHEN 1 THEN date_trunc('month', "time", 'UTC')
 		ELSE date_bin(length, "time", '2001-01-01 00:00 UTC') END	-- a Monday
 $$;
-COMMENT ON FUNCTION at402_partition_start(timestamptz, interval) IS
+COMMENT ON FUNCTION at402_internal.at402_partition_start(timestamptz, interval) IS
 'start of the partition of the given length, 1 hour to 1 month, that time belongs to, in UTC';
 
 CREATE FUNCTION at402_partitions(parent regclass)
@@ -84,7 +84,7 @@ COMMENT ON FUNCTION at402_partitions(regclass) IS
 -- that constraint is made in a step of its own, which locks for a moment only, and
 -- looked after later without a lock that anybody waits for.  Meanwhile rows of that
 -- time are refused, so this is done ahead of time alone.
-CREATE FUNCTION at402_close_default(default_name regclass, range_column text,
+CREATE FUNCTION at402_internal.at402_close_default(default_name regclass, range_column text,
 									partition_name text, low timestamptz, high timestamptz)
 RETURNS bool
 LANGUAGE plpgsql
@@ -110,10 +110,10 @@ BEGIN
 	RETURN true;
 END
 $$;
-COMMENT ON FUNCTION at402_close_default(regclass, text, text, timestamptz, timestamptz) IS
+COMMENT ON FUNCTION at402_internal.at402_close_default(regclass, text, text, timestamptz, timestamptz) IS
 'part of at402_maintain_table: where the default partition is large, keeps rows from low up to high out of it until at402_add_partition has made their partition; true: that was due';
 
-CREATE FUNCTION at402_add_partition(parent regclass, partition_name text,
+CREATE FUNCTION at402_internal.at402_add_partition(parent regclass, partition_name text,
 									low timestamptz, high timestamptz)
 RETURNS bigint
 LANGUAGE plpgsql
@@ -174,7 +174,7 @@ BEGIN
 	RETURN moved;
 END
 $$;
-COMMENT ON FUNCTION at402_add_partition(regclass, text, timestamptz, timestamptz) IS
+COMMENT ON FUNCTION at402_internal.at402_add_partition(regclass, text, timestamptz, timestamptz) IS
 'makes the partition of parent from low up to high in schema at402, moves the rows there that lie in the default partition, and returns their number';
 
 -- Does one step of the upkeep of one table, the first of these that is due, and
@@ -195,7 +195,7 @@ COMMENT ON FUNCTION at402_add_partition(regclass, text, timestamptz, timestamptz
 --
 -- Errors: 42P01 for a table that is none of ours, 55P03 when a lock is not to
 -- be had in 50 ms.
-CREATE FUNCTION at402_maintain_table_as_caller(table_name text, since timestamptz DEFAULT NULL)
+CREATE FUNCTION at402_internal.at402_maintain_table_as_caller(table_name text, since timestamptz DEFAULT NULL)
 RETURNS TABLE (action text, partition_name text, row_count bigint)
 LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
@@ -219,7 +219,7 @@ BEGIN
 	SELECT c.oid::regclass AS name, d.range_column, k.partrelid IS NOT NULL AS partitioned,
 		nullif(k.partdefid, 0)::regclass AS default_name
 	INTO t
-	FROM @extschema@.at402_data_tables() AS d
+	FROM at402_internal.at402_data_tables() AS d
 		JOIN pg_class AS c ON c.oid = to_regclass(format('at402.%I', d.table_name))
 		LEFT JOIN pg_partitioned_table AS k ON k.partrelid = c.oid
 	WHERE d.table_name = at402_maintain_table_as_caller.table_name AND d.range_column IS NOT NULL;
@@ -230,20 +230,20 @@ BEGIN
 				HINT = 'SELECT at402_create_tables(); makes those that are missing.';
 	END IF;
 
-	expired := now() - @extschema@.at402_retention(table_name);
-	length := @extschema@.at402_interval_setting('partition_interval');
+	expired := now() - at402_internal.at402_retention(table_name);
+	length := at402_internal.at402_interval_setting('partition_interval');
 
 	IF t.partitioned AND length IS NOT NULL THEN
 		oldest := coalesce(greatest(since, expired), now() - length);
-		current_start := @extschema@.at402_partition_start(now(), length);
+		current_start := at402_internal.at402_partition_start(now(), length);
 
 		-- one at a time: of two who saw the same gap, one would fail
 		EXECUTE format('LOCK TABLE ONLY %s IN SHARE UPDATE EXCLUSIVE MODE', t.name);
 		IF t.default_name IS NOT NULL THEN
-			EXECUTE format('SELECT array_agg(DISTINCT @extschema@.at402_partition_start(%1$I, $1))
+			EXECUTE format('SELECT array_agg(DISTINCT at402_internal.at402_partition_start(%1$I, $1))
 							FROM %2$s WHERE %1$I >= $2 AND %1$I < $3', t.range_column, t.default_name)
 			INTO late_starts
-			USING length, @extschema@.at402_partition_start(oldest, length), current_start;
+			USING length, at402_internal.at402_partition_start(oldest, length), current_start;
 		END IF;
 		starts := late_starts || ARRAY(
 			SELECT current_start + n * length
@@ -269,14 +269,14 @@ BEGIN
 					HINT = 'Attach that relation as the partition, or move it to another schema.';
 		ELSIF FOUND THEN
 			partition_name := p.new_name;
-			IF t.default_name IS NOT NULL AND @extschema@.at402_close_default(
+			IF t.default_name IS NOT NULL AND at402_internal.at402_close_default(
 				t.default_name, t.range_column, p.new_name, p.low, p.high) THEN
 				action := 'prepare';
 				RETURN NEXT;
 				RETURN;
 			END IF;
 			action := 'create';
-			row_count := @extschema@.at402_add_partition(t.name, p.new_name, p.low, p.high);
+			row_count := at402_internal.at402_add_partition(t.name, p.new_name, p.low, p.high);
 			RETURN NEXT;
 			RETURN;
 		END IF;
@@ -319,19 +319,19 @@ BEGIN
 	END IF;
 END
 $$;
-COMMENT ON FUNCTION at402_maintain_table_as_caller(text, timestamptz) IS
+COMMENT ON FUNCTION at402_internal.at402_maintain_table_as_caller(text, timestamptz) IS
 'part of at402_maintain_table: does what that one says, with the rights of the caller';
 
-CREATE FUNCTION at402_maintain_table(table_name text, since timestamptz DEFAULT NULL)
+CREATE FUNCTION at402_internal.at402_maintain_table(table_name text, since timestamptz DEFAULT NULL)
 RETURNS TABLE (action text, partition_name text, row_count bigint)
 	AS 'MODULE_PATHNAME', 'at402_as_owner' LANGUAGE C VOLATILE ROWS 1;
-COMMENT ON FUNCTION at402_maintain_table(text, timestamptz) IS
+COMMENT ON FUNCTION at402_internal.at402_maintain_table(text, timestamptz) IS
 'does one step of the upkeep of a table of schema at402, in one short transaction: prepare, create, drop (a partition) or delete (expired rows); no row: nothing was due; since: how far back to make partitions for rows in the default partition';
 
 -- A chore is a function from int to int.  It is called with 0 and then with what
 -- it returned, each time in a transaction of its own, until that is NULL.  Where
 -- tables of it are missing it has nothing to do.
-CREATE FUNCTION at402_chores() RETURNS TABLE (function_name text, about text)
+CREATE FUNCTION at402_internal.at402_chores() RETURNS TABLE (function_name text, about text)
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
 AS $$
 	VALUES
@@ -339,13 +339,13 @@ AS $$
 	('at402_maintain_rules', 'rules that look at trips and, by the clock, at states'),
 	('at402_maintain_commands', 'commands that expire, or that nobody minds any more')
 $$;
-COMMENT ON FUNCTION at402_chores() IS
+COMMENT ON FUNCTION at402_internal.at402_chores() IS
 'what at402_maintain does before the upkeep of the tables, in this order';
 
 -- Does all the upkeep there is, of all tables.  The locks that it takes are
 -- held until its transaction ends; a server that is busy is better served by
 -- one transaction a step, as the maintenance worker does.
-CREATE FUNCTION at402_maintain_as_caller(since timestamptz)
+CREATE FUNCTION at402_internal.at402_maintain_as_caller(since timestamptz)
 RETURNS TABLE (table_name text, action text, partition_name text, row_count bigint)
 LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
@@ -354,11 +354,11 @@ DECLARE
 	chore		text;
 	step		int;
 BEGIN
-	FOR chore IN SELECT c.function_name FROM @extschema@.at402_chores() AS c LOOP
+	FOR chore IN SELECT c.function_name FROM at402_internal.at402_chores() AS c LOOP
 		BEGIN
 			step := 0;
 			WHILE step IS NOT NULL LOOP
-				EXECUTE format('SELECT @extschema@.%I($1)', chore) INTO step USING step;
+				EXECUTE format('SELECT at402_internal.%I($1)', chore) INTO step USING step;
 			END LOOP;
 		EXCEPTION WHEN OTHERS THEN
 			RAISE WARNING '% failed: %', chore, SQLERRM USING ERRCODE = SQLSTATE;
@@ -366,13 +366,13 @@ BEGIN
 	END LOOP;
 
 	FOR table_name IN
-		SELECT d.table_name FROM @extschema@.at402_data_tables() AS d
+		SELECT d.table_name FROM at402_internal.at402_data_tables() AS d
 		WHERE d.range_column IS NOT NULL
 	LOOP
 		LOOP
 			BEGIN
 				SELECT s.action, s.partition_name, s.row_count INTO action, partition_name, row_count
-				FROM @extschema@.at402_maintain_table_as_caller(table_name, since) AS s;
+				FROM at402_internal.at402_maintain_table_as_caller(table_name, since) AS s;
 			EXCEPTION WHEN lock_not_available OR deadlock_detected THEN
 				RAISE WARNING 'at402.% is in use: its upkeep has to wait', table_name
 					USING HINT = 'SELECT at402_maintain(); later.';
@@ -384,7 +384,7 @@ BEGIN
 	END LOOP;
 END
 $$;
-COMMENT ON FUNCTION at402_maintain_as_caller(timestamptz) IS
+COMMENT ON FUNCTION at402_internal.at402_maintain_as_caller(timestamptz) IS
 'part of at402_maintain: does what that one says, with the rights of the caller';
 
 CREATE FUNCTION at402_maintain(since timestamptz DEFAULT NULL)

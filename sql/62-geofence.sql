@@ -15,7 +15,7 @@ DO $do$
 BEGIN
 	EXECUTE (SELECT pg_catalog.replace($sql$
 
-CREATE FUNCTION at402_geofence_box(geom @postgis@.geometry, reach_m float8) RETURNS @postgis@.geometry
+CREATE FUNCTION at402_internal.at402_geofence_box(geom @postgis@.geometry, reach_m float8) RETURNS @postgis@.geometry
 LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
 SET search_path = pg_catalog, pg_temp
 AS $$
@@ -36,11 +36,11 @@ BEGIN
 		@postgis@.ST_XMax(bent) + lon, @postgis@.ST_YMax(bent) + lat, 4326);
 END
 $$;
-COMMENT ON FUNCTION at402_geofence_box(@postgis@.geometry, float8) IS
+COMMENT ON FUNCTION at402_internal.at402_geofence_box(@postgis@.geometry, float8) IS
 'part of at402_geofence_version: envelope, in degrees, of a shape and what is within reach_m metres of it';
 
 -- What is wrong with a geofence; message is NULL when nothing is.
-CREATE FUNCTION at402_geofence_problem(geom @postgis@.geometry, radius_m float8, hysteresis_m float8,
+CREATE FUNCTION at402_internal.at402_geofence_problem(geom @postgis@.geometry, radius_m float8, hysteresis_m float8,
 	min_dwell interval, OUT message text, OUT detail text, OUT hint text)
 LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
 SET search_path = pg_catalog, pg_temp
@@ -84,7 +84,7 @@ BEGIN
 		hint := 'ST_MakeValid(geom) mends it.';
 	ELSE
 		box := @postgis@.ST_Envelope(@postgis@.ST_Collect(geom,
-			@extschema@.at402_geofence_box(geom, coalesce(radius_m, 0) + coalesce(hysteresis_m, 0))));
+			at402_internal.at402_geofence_box(geom, coalesce(radius_m, 0) + coalesce(hysteresis_m, 0))));
 		IF @postgis@.ST_XMin(box) < -180 OR @postgis@.ST_XMax(box) > 180
 			OR (SELECT max(@postgis@.ST_XMax(part.geom) - @postgis@.ST_XMin(part.geom)) > 180
 				FROM @postgis@.ST_Dump(geom) AS part) THEN
@@ -96,12 +96,12 @@ BEGIN
 	END IF;
 END
 $$;
-COMMENT ON FUNCTION at402_geofence_problem(@postgis@.geometry, float8, float8, interval) IS
+COMMENT ON FUNCTION at402_internal.at402_geofence_problem(@postgis@.geometry, float8, float8, interval) IS
 'part of at402_geofence_version: why a geofence is refused; message is NULL where it is not';
 
 -- Keeps at402.geofence_version: an enabled fence has one version without an
 -- end, which has its shape.  22023 when a shape cannot be a geofence.
-CREATE FUNCTION at402_geofence_version() RETURNS trigger
+CREATE FUNCTION at402_internal.at402_geofence_version() RETURNS trigger
 LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
 SET enable_seqscan = off		-- the tables may have grown from nothing
@@ -118,7 +118,7 @@ DECLARE
 BEGIN
 	IF TG_OP IN ('INSERT', 'UPDATE') THEN
 		SELECT n.id, n.name, p.message, p.detail, p.hint INTO bad
-		FROM new_rows AS n, @extschema@.at402_geofence_problem(n.geom, n.radius_m, n.hysteresis_m, n.min_dwell) AS p
+		FROM new_rows AS n, at402_internal.at402_geofence_problem(n.geom, n.radius_m, n.hysteresis_m, n.min_dwell) AS p
 		WHERE p.message IS NOT NULL
 		ORDER BY n.id LIMIT 1;
 		IF FOUND THEN
@@ -156,7 +156,7 @@ BEGIN
 	SELECT g.id, tstzrange(coalesce((SELECT greatest(moment, max(upper(v.valid))) FROM at402.geofence_version AS v
 									 WHERE v.geofence_id = g.id HAVING count(*) > 0), '-infinity'), NULL),
 		g.name, s.radius_m, s.hysteresis_m, coalesce(g.min_dwell, '0'), g.geom,
-		@extschema@.at402_geofence_box(g.geom, s.radius_m + s.hysteresis_m)
+		at402_internal.at402_geofence_box(g.geom, s.radius_m + s.hysteresis_m)
 	FROM unnest(ids) AS i(id) JOIN at402.geofence AS g ON g.id = i.id,
 		LATERAL (SELECT coalesce(g.radius_m, 0) AS radius_m, coalesce(g.hysteresis_m, 0) AS hysteresis_m) AS s
 	WHERE g.enabled AND NOT EXISTS (
@@ -180,12 +180,12 @@ BEGIN
 	RETURN NULL;
 END
 $$;
-COMMENT ON FUNCTION at402_geofence_version() IS
+COMMENT ON FUNCTION at402_internal.at402_geofence_version() IS
 'trigger of at402.geofence: refuses what cannot be a geofence (22023), keeps at402.geofence_version, and closes open visits of a shape that ends';
 
 -- Where a place is, seen from a fence: 1 inside (or on the boundary), 0 within
 -- hysteresis_m around it, -1 outside.  Not pinned, so that it is inlined.
-CREATE FUNCTION at402_geofence_side(fence @postgis@.geometry, radius_m float8, hysteresis_m float8,
+CREATE FUNCTION at402_internal.at402_geofence_side(fence @postgis@.geometry, radius_m float8, hysteresis_m float8,
 	place @postgis@.geometry) RETURNS int
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
 AS $$
@@ -198,7 +198,7 @@ AS $$
 				radius_m OPERATOR(pg_catalog.+) hysteresis_m) THEN 0
 		ELSE -1 END
 $$;
-COMMENT ON FUNCTION at402_geofence_side(@postgis@.geometry, float8, float8, @postgis@.geometry) IS
+COMMENT ON FUNCTION at402_internal.at402_geofence_side(@postgis@.geometry, float8, float8, @postgis@.geometry) IS
 'where a place is, seen from a geofence: 1 inside or on the boundary, 0 outside but within hysteresis_m metres, -1 outside';
 
 CREATE FUNCTION at402_geofence_at(place @postgis@.geometry, "time" timestamptz) RETURNS SETOF int
@@ -206,7 +206,7 @@ LANGUAGE sql STABLE PARALLEL SAFE ROWS 2
 AS $$
 	SELECT v.geofence_id FROM at402.geofence_version AS v
 	WHERE v.box OPERATOR(@postgis@.&&) place AND v.valid OPERATOR(pg_catalog.@>) "time"
-		AND @extschema@.at402_geofence_side(v.geom, v.radius_m, v.hysteresis_m, place)
+		AND at402_internal.at402_geofence_side(v.geom, v.radius_m, v.hysteresis_m, place)
 			OPERATOR(pg_catalog.=) 1
 	ORDER BY @postgis@.ST_Area(v.box), v.geofence_id
 $$;
@@ -217,7 +217,7 @@ COMMENT ON FUNCTION at402_geofence_at(@postgis@.geometry, timestamptz) IS
 
 -- The report next to one (time, seq, hash), forwards or backwards, that counts
 -- and is on one of these sides of a version of a fence.
-CREATE FUNCTION at402_seek_fix(device int, fence int, span tstzrange, from_time timestamptz, from_seq int,
+CREATE FUNCTION at402_internal.at402_seek_fix(device int, fence int, span tstzrange, from_time timestamptz, from_seq int,
 	from_hash int, forward bool, sides int[], OUT "time" timestamptz, OUT seq smallint, OUT content_hash int,
 	OUT side int)
 LANGUAGE plpgsql STABLE
@@ -234,7 +234,7 @@ BEGIN
 	IF forward THEN
 		SELECT p.time, p.seq, p.content_hash, s.side INTO "time", seq, content_hash, side
 		FROM at402.position AS p,
-			LATERAL (SELECT @extschema@.at402_geofence_side(v.geom, v.radius_m, v.hysteresis_m, p.geom) OFFSET 0) AS s(side)
+			LATERAL (SELECT at402_internal.at402_geofence_side(v.geom, v.radius_m, v.hysteresis_m, p.geom) OFFSET 0) AS s(side)
 		WHERE p.device_id = device AND p.time >= from_time AND p.time < coalesce(upper(span), 'infinity')
 			AND (p.time, p.seq, p.content_hash) > (from_time, from_seq, from_hash)
 			AND p.gnss_valid AND NOT p.time_suspect AND p.geom IS NOT NULL AND s.side = ANY (sides)
@@ -242,7 +242,7 @@ BEGIN
 	ELSE
 		SELECT p.time, p.seq, p.content_hash, s.side INTO "time", seq, content_hash, side
 		FROM at402.position AS p,
-			LATERAL (SELECT @extschema@.at402_geofence_side(v.geom, v.radius_m, v.hysteresis_m, p.geom) OFFSET 0) AS s(side)
+			LATERAL (SELECT at402_internal.at402_geofence_side(v.geom, v.radius_m, v.hysteresis_m, p.geom) OFFSET 0) AS s(side)
 		WHERE p.device_id = device AND p.time <= from_time AND p.time >= lower(span)
 			AND (p.time, p.seq, p.content_hash) < (from_time, from_seq, from_hash)
 			AND p.gnss_valid AND NOT p.time_suspect AND p.geom IS NOT NULL AND s.side = ANY (sides)
@@ -250,11 +250,11 @@ BEGIN
 	END IF;
 END
 $$;
-COMMENT ON FUNCTION at402_seek_fix(int, int, tstzrange, timestamptz, int, int, bool, int[]) IS
+COMMENT ON FUNCTION at402_internal.at402_seek_fix(int, int, tstzrange, timestamptz, int, int, bool, int[]) IS
 'part of at402_judge_geofences: the next report, forwards or backwards, that is on one of these sides of a fence';
 
 -- The visit, shown or pending, that a report is part of by what is known.
-CREATE FUNCTION at402_known_visit(device int, fence int, span tstzrange, at_time timestamptz, at_seq int,
+CREATE FUNCTION at402_internal.at402_known_visit(device int, fence int, span tstzrange, at_time timestamptz, at_seq int,
 	at_hash int, OUT entered_at timestamptz, OUT seq smallint, OUT content_hash int, OUT left_at timestamptz,
 	OUT left_seq smallint, OUT left_hash int)
 LANGUAGE plpgsql STABLE
@@ -276,7 +276,7 @@ BEGIN
 		AND (s.entered_at, s.seq, s.content_hash) <= (at_time, at_seq, at_hash);
 END
 $$;
-COMMENT ON FUNCTION at402_known_visit(int, int, tstzrange, timestamptz, int, int) IS
+COMMENT ON FUNCTION at402_internal.at402_known_visit(int, int, tstzrange, timestamptz, int, int) IS
 'part of at402_judge_geofences: the visit that a report is part of, as at402.geofence_visit and geofence_pending have it';
 
 -- The visits of a device by the reports made from low to high, both included;
@@ -288,7 +288,7 @@ COMMENT ON FUNCTION at402_known_visit(int, int, tstzrange, timestamptz, int, int
 -- that is inside; the report after the last is outside.  Where such a row of
 -- reports goes on beyond low or high, its ends are sought there.  trusting:
 -- where at402.geofence_visit tells them already, it is believed.
-CREATE FUNCTION at402_judge_geofences(device int, low timestamptz, high timestamptz, fence int, trusting bool)
+CREATE FUNCTION at402_internal.at402_judge_geofences(device int, low timestamptz, high timestamptz, fence int, trusting bool)
 RETURNS TABLE (geofence_id int, name text, entered_at timestamptz, seq smallint, content_hash int,
 	left_at timestamptz, left_seq smallint, left_hash int, shown bool, ends timestamptz)
 LANGUAGE plpgsql STABLE ROWS 10
@@ -311,7 +311,7 @@ BEGIN
 				AND p.gnss_valid AND NOT p.time_suspect AND p.geom IS NOT NULL
 		), near AS MATERIALIZED (
 			SELECT f.no, v.geofence_id, v.valid,
-				@extschema@.at402_geofence_side(v.geom, v.radius_m, v.hysteresis_m, f.geom) AS side
+				at402_internal.at402_geofence_side(v.geom, v.radius_m, v.hysteresis_m, f.geom) AS side
 			FROM fix AS f JOIN at402.geofence_version AS v
 				ON v.box OPERATOR(@postgis@.&&) f.geom AND v.valid @> f.time
 			WHERE fence IS NULL OR v.geofence_id = fence
@@ -347,13 +347,13 @@ BEGIN
 		ends := coalesce(upper(part.valid), 'infinity');
 
 		IF part.goes_back THEN
-			SELECT * INTO known FROM @extschema@.at402_known_visit(device, geofence_id, part.valid,
+			SELECT * INTO known FROM at402_internal.at402_known_visit(device, geofence_id, part.valid,
 				part.first_at, part.first_seq, part.first_hash) AS k WHERE trusting;
 			IF known.entered_at IS NULL THEN
-				SELECT * INTO edge FROM @extschema@.at402_seek_fix(device, geofence_id, part.valid,
+				SELECT * INTO edge FROM at402_internal.at402_seek_fix(device, geofence_id, part.valid,
 					part.first_at, part.first_seq, part.first_hash, false, '{-1}');
 				SELECT s.time AS entered_at, s.seq, s.content_hash INTO known
-				FROM @extschema@.at402_seek_fix(device, geofence_id, part.valid, coalesce(edge.time, lower(part.valid)),
+				FROM at402_internal.at402_seek_fix(device, geofence_id, part.valid, coalesce(edge.time, lower(part.valid)),
 					coalesce(edge.seq, -1), coalesce(edge.content_hash, 0), true, '{1}') AS s;
 			END IF;
 			IF (known.entered_at, known.seq, known.content_hash) <= (part.last_at, part.last_seq, part.last_hash) THEN
@@ -366,7 +366,7 @@ BEGIN
 		IF part.goes_on THEN
 			SELECT part.last_at AS time, part.last_seq AS seq, part.last_hash AS content_hash, 1 AS side INTO edge;
 			IF NOT part.is_inside THEN
-				SELECT * INTO edge FROM @extschema@.at402_seek_fix(device, geofence_id, part.valid,
+				SELECT * INTO edge FROM at402_internal.at402_seek_fix(device, geofence_id, part.valid,
 					part.last_at, part.last_seq, part.last_hash, true, '{-1, 1}');
 			END IF;
 			IF edge.side = 1 AND entered_at IS NULL THEN
@@ -375,10 +375,10 @@ BEGIN
 				content_hash := edge.content_hash;
 			END IF;
 			IF edge.side = 1 THEN
-				SELECT * INTO known FROM @extschema@.at402_known_visit(device, geofence_id, part.valid,
+				SELECT * INTO known FROM at402_internal.at402_known_visit(device, geofence_id, part.valid,
 					edge.time, edge.seq, edge.content_hash) AS k WHERE trusting;
 				IF known.entered_at IS NULL THEN
-					SELECT * INTO edge FROM @extschema@.at402_seek_fix(device, geofence_id, part.valid,
+					SELECT * INTO edge FROM at402_internal.at402_seek_fix(device, geofence_id, part.valid,
 						edge.time, edge.seq, edge.content_hash, true, '{-1}');
 				ELSE
 					SELECT known.left_at AS time, known.left_seq AS seq, known.left_hash AS content_hash INTO edge;
@@ -403,12 +403,12 @@ BEGIN
 	END LOOP;
 END
 $$;
-COMMENT ON FUNCTION at402_judge_geofences(int, timestamptz, timestamptz, int, bool) IS
+COMMENT ON FUNCTION at402_internal.at402_judge_geofences(int, timestamptz, timestamptz, int, bool) IS
 'part of at402_geofence_visits: the visits of a device by its reports from low to high, shown or not long enough';
 
 -- The report that counts and was made last before a time, or first after it; of
 -- those of one second the one that is farthest.  Mostly it is of the same day, so that few partitions have to be looked at.
-CREATE FUNCTION at402_next_fix(device int, moment timestamptz, forward bool, OUT "time" timestamptz,
+CREATE FUNCTION at402_internal.at402_next_fix(device int, moment timestamptz, forward bool, OUT "time" timestamptz,
 	OUT seq smallint, OUT content_hash int)
 LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp
@@ -447,7 +447,7 @@ BEGIN
 	END IF;
 END
 $$;
-COMMENT ON FUNCTION at402_next_fix(int, timestamptz, bool) IS
+COMMENT ON FUNCTION at402_internal.at402_next_fix(int, timestamptz, bool) IS
 'part of at402_geofence_visits: the report of a device with a good position that was made last before a time, or first after it';
 
 CREATE FUNCTION at402_geofence_visits(imei text, since timestamptz, until timestamptz, geofence_id int DEFAULT NULL)
@@ -457,9 +457,9 @@ SET search_path = pg_catalog, pg_temp
 AS $$
 	SELECT d.id, j.geofence_id, j.name, j.entered_at, j.left_at
 	FROM at402.device AS d,
-		@extschema@.at402_next_fix(d.id, since, false) AS low,
-		@extschema@.at402_next_fix(d.id, until, true) AS high,
-		@extschema@.at402_judge_geofences(d.id, coalesce(low.time, since), coalesce(high.time, 'infinity'), $4, false) AS j
+		at402_internal.at402_next_fix(d.id, since, false) AS low,
+		at402_internal.at402_next_fix(d.id, until, true) AS high,
+		at402_internal.at402_judge_geofences(d.id, coalesce(low.time, since), coalesce(high.time, 'infinity'), $4, false) AS j
 	WHERE d.imei = $1 AND j.shown AND j.entered_at < until
 		AND (j.left_at IS NULL OR j.left_at > since OR j.entered_at >= since)
 	ORDER BY j.entered_at, j.geofence_id
@@ -468,7 +468,7 @@ COMMENT ON FUNCTION at402_geofence_visits(text, timestamptz, timestamptz, int) I
 'visits of a device that overlap since to until, whole, of one geofence or all: judged again from at402.position by the shapes valid then; left_at NULL: still inside';
 
 -- What is in one list of visits and not in another.
-CREATE FUNCTION at402_geofence_changes(visits jsonb, others jsonb)
+CREATE FUNCTION at402_internal.at402_geofence_changes(visits jsonb, others jsonb)
 RETURNS TABLE (geofence_id int, entered_at timestamptz, seq smallint, content_hash int,
 	left_at timestamptz, left_seq smallint, left_hash int, shown bool)
 LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE ROWS 10
@@ -483,7 +483,7 @@ BEGIN
 		content_hash int, left_at timestamptz, left_seq smallint, left_hash int, shown bool);
 END
 $$;
-COMMENT ON FUNCTION at402_geofence_changes(jsonb, jsonb) IS
+COMMENT ON FUNCTION at402_internal.at402_geofence_changes(jsonb, jsonb) IS
 'part of at402_rejudge_geofences: what is in one list of visits and not in another';
 
 -- Judges the reports of a device again that were made from since to until, and
@@ -503,10 +503,10 @@ DECLARE
 	judged	jsonb;
 	known	jsonb;
 BEGIN
-	SELECT * INTO low FROM @extschema@.at402_next_fix(device, since, false);
-	SELECT * INTO high FROM @extschema@.at402_next_fix(device, until, true);
+	SELECT * INTO low FROM at402_internal.at402_next_fix(device, since, false);
+	SELECT * INTO high FROM at402_internal.at402_next_fix(device, until, true);
 	SELECT jsonb_agg(j ORDER BY j.geofence_id, j.entered_at, j.seq, j.content_hash) INTO judged
-	FROM @extschema@.at402_judge_geofences(device, coalesce(low.time, since), coalesce(high.time, 'infinity'),
+	FROM at402_internal.at402_judge_geofences(device, coalesce(low.time, since), coalesce(high.time, 'infinity'),
 		fence, true) AS j
 	WHERE j.shown OR j.left_at IS NULL;
 
@@ -532,27 +532,27 @@ BEGIN
 					AND (j.left_at IS NULL OR (s.entered_at, s.seq, s.content_hash)
 						< (j.left_at, coalesce(j.left_seq, -1), coalesce(j.left_hash, 0)))));
 
-	IF NOT EXISTS (SELECT FROM @extschema@.at402_geofence_changes(known, judged))
-		AND NOT EXISTS (SELECT FROM @extschema@.at402_geofence_changes(judged, known)) THEN
+	IF NOT EXISTS (SELECT FROM at402_internal.at402_geofence_changes(known, judged))
+		AND NOT EXISTS (SELECT FROM at402_internal.at402_geofence_changes(judged, known)) THEN
 		RETURN;
 	END IF;
-	DELETE FROM at402.geofence_visit AS s USING @extschema@.at402_geofence_changes(known, judged) AS c
+	DELETE FROM at402.geofence_visit AS s USING at402_internal.at402_geofence_changes(known, judged) AS c
 	WHERE c.shown AND s.device_id = device AND s.geofence_id = c.geofence_id
 		AND s.entered_at = c.entered_at AND s.seq = c.seq AND s.content_hash = c.content_hash;
-	DELETE FROM at402.geofence_pending AS s USING @extschema@.at402_geofence_changes(known, judged) AS c
+	DELETE FROM at402.geofence_pending AS s USING at402_internal.at402_geofence_changes(known, judged) AS c
 	WHERE NOT c.shown AND s.device_id = device AND s.geofence_id = c.geofence_id
 		AND s.entered_at = c.entered_at AND s.seq = c.seq AND s.content_hash = c.content_hash;
 	INSERT INTO at402.geofence_visit
 		(device_id, geofence_id, entered_at, seq, content_hash, left_at, left_seq, left_hash)
 	SELECT device, c.geofence_id, c.entered_at, c.seq, c.content_hash, c.left_at, c.left_seq, c.left_hash
-	FROM @extschema@.at402_geofence_changes(judged, known) AS c WHERE c.shown;
+	FROM at402_internal.at402_geofence_changes(judged, known) AS c WHERE c.shown;
 	INSERT INTO at402.geofence_pending (device_id, geofence_id, entered_at, seq, content_hash)
 	SELECT device, c.geofence_id, c.entered_at, c.seq, c.content_hash
-	FROM @extschema@.at402_geofence_changes(judged, known) AS c WHERE NOT c.shown;
+	FROM at402_internal.at402_geofence_changes(judged, known) AS c WHERE NOT c.shown;
 
 	RETURN QUERY
 	SELECT e.kind, c.geofence_id, v.name, e.at
-	FROM @extschema@.at402_geofence_changes(judged, known) AS c
+	FROM at402_internal.at402_geofence_changes(judged, known) AS c
 		JOIN at402.geofence_version AS v ON v.geofence_id = c.geofence_id AND v.valid @> c.entered_at,
 		LATERAL (VALUES ('geofence_enter', c.entered_at, c.seq, c.content_hash),
 			('geofence_exit', CASE WHEN c.left_seq IS NOT NULL THEN c.left_at END, c.left_seq, c.left_hash))
@@ -575,12 +575,12 @@ COMMENT ON FUNCTION at402_rejudge_geofences(int, timestamptz, timestamptz, int) 
 END
 $do$;
 
-CREATE FUNCTION at402_geofence_version_changed() RETURNS trigger
+CREATE FUNCTION at402_internal.at402_geofence_version_changed() RETURNS trigger
     AS 'MODULE_PATHNAME' LANGUAGE C;
-COMMENT ON FUNCTION at402_geofence_version_changed() IS
+COMMENT ON FUNCTION at402_internal.at402_geofence_version_changed() IS
 'trigger of at402.geofence_version: every backend looks again whether there are geofences';
 
-CREATE FUNCTION at402_batch_fences(batch bigint, what text) RETURNS SETOF record
+CREATE FUNCTION at402_internal.at402_batch_fences(batch bigint, what text) RETURNS SETOF record
     AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE ROWS 500;
-COMMENT ON FUNCTION at402_batch_fences(bigint, text) IS
+COMMENT ON FUNCTION at402_internal.at402_batch_fences(bigint, text) IS
 'part of at402_ingest: what geofences have to do with the batch being stored: step, event, new, left, pending, gone';

@@ -23,14 +23,14 @@
 -- These functions read by key and are planned so, whatever the statistics say.
 -- The schema of PostGIS is put in for @postgis@ when the extension is made.
 
-CREATE FUNCTION at402_track("time" timestamptz, longitude float8, latitude float8) RETURNS int
+CREATE FUNCTION at402_internal.at402_track("time" timestamptz, longitude float8, latitude float8) RETURNS int
 	AS 'MODULE_PATHNAME' LANGUAGE C IMMUTABLE PARALLEL SAFE WINDOW;
-COMMENT ON FUNCTION at402_track(timestamptz, float8, float8) IS
+COMMENT ON FUNCTION at402_internal.at402_track(timestamptz, float8, float8) IS
 'over the positions of a trip in their order: number, from 1, of the chain that a position belongs to; NULL: it has no place, or is a jump, farther from the place before than 100 m and 252 km/h allow.  Three such places in a row that agree are right: they begin a chain of their own';
 
 -- All trips and stops of a device that overlap a span of time, each as a whole:
 -- it is read from as far before and up to as far after as it takes.
-CREATE FUNCTION at402_timeline(imei text, since timestamptz, until timestamptz,
+CREATE FUNCTION at402_internal.at402_timeline(imei text, since timestamptz, until timestamptz,
 	min_speed_kmh int, min_distance_m float8, stop_time interval, max_gap interval)
 RETURNS TABLE (device_id int, is_trip bool, started_at timestamptz, ended_at timestamptz, last_at timestamptz)
 LANGUAGE plpgsql STABLE
@@ -55,7 +55,7 @@ BEGIN
 		SELECT array_agg(s.started_at ORDER BY s.started_at), array_agg(s.ended_at ORDER BY s.started_at),
 			array_agg(s.last_at ORDER BY s.started_at)
 		INTO starts, ends, lasts
-		FROM @extschema@.at402_trip_spans(ARRAY[d.id], ARRAY[d.trip_by], ARRAY[low], high,
+		FROM at402_internal.at402_trip_spans(ARRAY[d.id], ARRAY[d.trip_by], ARRAY[low], high,
 			min_speed_kmh, min_distance_m, stop_time, max_gap) AS s;
 		-- the end of a trip is right whatever was before, so all that follows it is
 		more_before := EXISTS (SELECT FROM at402.position AS p
@@ -95,7 +95,7 @@ BEGIN
 	WHERE s.started_at < until AND coalesce(s.ended_at, 'infinity') > since;
 END
 $$;
-COMMENT ON FUNCTION at402_timeline(text, timestamptz, timestamptz, int, float8, interval, interval) IS
+COMMENT ON FUNCTION at402_internal.at402_timeline(text, timestamptz, timestamptz, int, float8, interval, interval) IS
 'part of at402_trips and at402_stops: from when to when the trips and stops of a device are that overlap a span of time';
 
 DO $do$
@@ -103,7 +103,7 @@ BEGIN
 	EXECUTE (SELECT pg_catalog.replace($sql$
 
 -- From when to when.  last_at: time of the last report of the trip so far.
-CREATE FUNCTION at402_trip_spans(devices int[], kinds text[], since timestamptz[], until timestamptz,
+CREATE FUNCTION at402_internal.at402_trip_spans(devices int[], kinds text[], since timestamptz[], until timestamptz,
 	min_speed_kmh int, min_distance_m float8, stop_time interval, max_gap interval)
 RETURNS TABLE (device_id int, started_at timestamptz, ended_at timestamptz, last_at timestamptz)
 LANGUAGE plpgsql STABLE
@@ -193,11 +193,11 @@ BEGIN
 	WHERE NOT is_over OR stopped_at > started_at;
 END
 $$;
-COMMENT ON FUNCTION at402_trip_spans(int[], text[], timestamptz[], timestamptz, int, float8, interval, interval) IS
+COMMENT ON FUNCTION at402_internal.at402_trip_spans(int[], text[], timestamptz[], timestamptz, int, float8, interval, interval) IS
 'part of at402_trips: from when to when the trips of devices are, derived from their reports since a time, before which each stood, until another';
 
 -- What is to be told of trips whose spans are known.
-CREATE FUNCTION at402_trip_rows(devices int[], starts timestamptz[], ends timestamptz[], lasts timestamptz[])
+CREATE FUNCTION at402_internal.at402_trip_rows(devices int[], starts timestamptz[], ends timestamptz[], lasts timestamptz[])
 RETURNS TABLE (device_id int, started_at timestamptz, ended_at timestamptz, last_at timestamptz,
 	start_geom @postgis@.geometry, end_geom @postgis@.geometry, line @postgis@.geometry,
 	distance_km numeric, odometer_km numeric, duration interval, idle interval, max_speed_kmh int,
@@ -232,7 +232,7 @@ BEGIN
 			WHERE p.device_id = s.device_id AND p.time BETWEEN s.started_at AND s.last_at
 				AND NOT p.time_suspect) AS p
 	), tracked AS (
-		SELECT *, @extschema@.at402_track(time, longitude, latitude) OVER w AS chain FROM report
+		SELECT *, at402_internal.at402_track(time, longitude, latitude) OVER w AS chain FROM report
 		WINDOW w AS (PARTITION BY device_id, started_at ORDER BY time, seq, content_hash)
 	), step AS (
 		-- what the last report before said that has a place, or has counted: the largest of their
@@ -313,7 +313,7 @@ BEGIN
 	END LOOP;
 END
 $$;
-COMMENT ON FUNCTION at402_trip_rows(int[], timestamptz[], timestamptz[], timestamptz[]) IS
+COMMENT ON FUNCTION at402_internal.at402_trip_rows(int[], timestamptz[], timestamptz[], timestamptz[]) IS
 'part of at402_trips: the rows of trips whose device, start, end and last report are given';
 
 CREATE FUNCTION at402_trips(imei text, since timestamptz, until timestamptz,
@@ -332,8 +332,8 @@ AS $$
 		r.driver_id, r.vehicle_id, r.start_geofence, r.end_geofence, r.private
 	FROM (SELECT array_agg(t.device_id) AS devices, array_agg(t.started_at) AS starts,
 			  array_agg(t.ended_at) AS ends, array_agg(t.last_at) AS lasts
-		  FROM @extschema@.at402_timeline($1, $2, $3, $4, $5, $6, $7) AS t WHERE t.is_trip) AS t,
-		@extschema@.at402_trip_rows(t.devices, t.starts, t.ends, t.lasts) AS r
+		  FROM at402_internal.at402_timeline($1, $2, $3, $4, $5, $6, $7) AS t WHERE t.is_trip) AS t,
+		at402_internal.at402_trip_rows(t.devices, t.starts, t.ends, t.lasts) AS r
 	ORDER BY r.started_at
 $$;
 COMMENT ON FUNCTION at402_trips(text, timestamptz, timestamptz, int, float8, interval, interval) IS
@@ -354,7 +354,7 @@ AS $$
 	SELECT s.device_id, $1, s.started_at, s.ended_at, s.last_at - s.started_at,
 		coalesce(idle.duration, '0'), place.geom,
 		(SELECT at402_geofence_at FROM @extschema@.at402_geofence_at(place.geom, s.started_at) LIMIT 1)
-	FROM @extschema@.at402_timeline($1, $2, $3, $4, $5, $6, $7) AS s
+	FROM at402_internal.at402_timeline($1, $2, $3, $4, $5, $6, $7) AS s
 		LEFT JOIN LATERAL (
 			SELECT p.geom FROM at402.position AS p
 			WHERE p.device_id = s.device_id AND p.time BETWEEN s.started_at AND s.last_at
@@ -383,7 +383,7 @@ COMMENT ON FUNCTION at402_stops(text, timestamptz, timestamptz, int, float8, int
 --
 -- Trips whose first report is kept no more are not touched, nor what was before
 -- their end; one that was under way ends with the last report it had.
-CREATE FUNCTION at402_maintain_trips(after int) RETURNS int
+CREATE FUNCTION at402_internal.at402_maintain_trips(after int) RETURNS int
 LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
 SET lock_timeout = '200ms'
@@ -442,9 +442,9 @@ BEGIN
 	WITH span AS (
 		SELECT array_agg(s.device_id) AS devices, array_agg(s.started_at) AS starts,
 			array_agg(s.ended_at) AS ends, array_agg(s.last_at) AS lasts
-		FROM @extschema@.at402_trip_spans(devices, kinds, starts, 'infinity', 5, 200, '5 minutes', '30 minutes') AS s
+		FROM at402_internal.at402_trip_spans(devices, kinds, starts, 'infinity', 5, 200, '5 minutes', '30 minutes') AS s
 	), derived AS MATERIALIZED (
-		SELECT r.* FROM span AS s, @extschema@.at402_trip_rows(s.devices, s.starts, s.ends, s.lasts) AS r
+		SELECT r.* FROM span AS s, at402_internal.at402_trip_rows(s.devices, s.starts, s.ends, s.lasts) AS r
 	), there AS MATERIALIZED (
 		SELECT t.device_id, t.started_at
 		FROM unnest(devices, starts) AS d (device_id, start) JOIN at402.trip AS t
@@ -492,7 +492,7 @@ BEGIN
 	RETURN devices[cardinality(devices)];
 END
 $$;
-COMMENT ON FUNCTION at402_maintain_trips(int) IS
+COMMENT ON FUNCTION at402_internal.at402_maintain_trips(int) IS
 'part of at402_maintain: derives at402.trip anew for devices that reports have come of, 50 devices after this id; returns the last of them, NULL: there were none';
 
 	$sql$, '@postgis@', extnamespace::regnamespace::pg_catalog.text)

@@ -3,7 +3,7 @@
 -- Views show their rows with the rights, and the row security, of who asks.  They
 -- have no window functions, so that a condition on device_id and time reaches the
 -- indexes of the tables below.
-CREATE FUNCTION at402_data_views()
+CREATE FUNCTION at402_internal.at402_data_views()
 RETURNS TABLE (view_name text, query text, about text)
 LANGUAGE sql STABLE PARALLEL SAFE
 SET search_path = pg_catalog, pg_temp
@@ -89,12 +89,12 @@ AS $$
 		) AS v (view_name, query, about)
 	WHERE e.extname = 'postgis'
 $$;
-COMMENT ON FUNCTION at402_data_views() IS
+COMMENT ON FUNCTION at402_internal.at402_data_views() IS
 'definition of the views that at402_create_tables makes, in their order; in query, %1$s stands for the schema of PostGIS';
 
 -- The comment of a column of a view is that of the column of its name in a
 -- table that the view reads.  Those that are in no table:
-CREATE FUNCTION at402_data_view_columns()
+CREATE FUNCTION at402_internal.at402_data_view_columns()
 RETURNS TABLE (view_name text, column_name text, about text)
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
 SET search_path = pg_catalog, pg_temp
@@ -128,7 +128,7 @@ AS $$
 	('service_due', 'left_days', 'days until it is due, in the time zone of the device; negative: overdue'),
 	('service_due', 'is_due', 'by any of the three')
 $$;
-COMMENT ON FUNCTION at402_data_view_columns() IS
+COMMENT ON FUNCTION at402_internal.at402_data_view_columns() IS
 'comments of those columns of views that are in no table';
 
 DO $do$

@@ -1,6 +1,6 @@
 -- What the listeners publish.
 
-CREATE FUNCTION at402_stat_listener_rows(
+CREATE FUNCTION at402_internal.at402_stat_listener_rows(
     OUT listener int, OUT pid int, OUT state text, OUT address text, OUT port int,
     OUT started_at timestamptz, OUT connections bigint, OUT accepted bigint, OUT refused bigint,
     OUT bytes bigint, OUT frames bigint, OUT datagrams bigint, OUT datagrams_lost bigint,
@@ -12,9 +12,9 @@ CREATE FUNCTION at402_stat_listener_rows(
     OUT ack_latency_avg_ms float8, OUT ack_latency_max_ms float8, OUT last_error text,
     OUT last_error_at timestamptz) RETURNS SETOF record
     AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED ROWS 1;
-COMMENT ON FUNCTION at402_stat_listener_rows() IS 'rows of the view at402_stat_listener';
+COMMENT ON FUNCTION at402_internal.at402_stat_listener_rows() IS 'rows of the view at402_stat_listener';
 
-CREATE VIEW at402_stat_listener AS SELECT * FROM at402_stat_listener_rows();
+CREATE VIEW at402_stat_listener AS SELECT * FROM at402_internal.at402_stat_listener_rows();
 COMMENT ON VIEW at402_stat_listener IS
     'one row a listener, counted since its start or at402_stat_reset(); no row when the library is not preloaded';
 COMMENT ON COLUMN at402_stat_listener.listener IS 'number of the worker, from 1';
@@ -59,14 +59,14 @@ COMMENT ON COLUMN at402_stat_listener.ack_latency_max_ms IS 'the same, longest';
 COMMENT ON COLUMN at402_stat_listener.last_error IS
     'what it waits for, with the statement to execute; or why the last batch that failed did, why reports went to quarantine, or why the port could not be opened; shown to members of pg_read_all_stats';
 
-CREATE FUNCTION at402_stat_connection_rows(
+CREATE FUNCTION at402_internal.at402_stat_connection_rows(
     OUT listener int, OUT imei text, OUT protocol text, OUT peer inet, OUT peer_port int,
     OUT connected_at timestamptz, OUT last_frame_at timestamptz, OUT frames bigint,
     OUT answers bigint, OUT bytes bigint) RETURNS SETOF record
     AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED ROWS 100;
-COMMENT ON FUNCTION at402_stat_connection_rows() IS 'rows of the view at402_stat_connection';
+COMMENT ON FUNCTION at402_internal.at402_stat_connection_rows() IS 'rows of the view at402_stat_connection';
 
-CREATE VIEW at402_stat_connection AS SELECT * FROM at402_stat_connection_rows();
+CREATE VIEW at402_stat_connection AS SELECT * FROM at402_internal.at402_stat_connection_rows();
 COMMENT ON VIEW at402_stat_connection IS
     'one row an open TCP connection of a tracker; IMEI and peer are shown to members of pg_read_all_stats';
 COMMENT ON COLUMN at402_stat_connection.imei IS 'of the login line; NULL: no login (the packets carry it)';

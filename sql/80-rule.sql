@@ -4,28 +4,28 @@
 -- that they store with all the rules of its table, in C (rule_run.c); source
 -- state is looked at by the maintenance worker.
 
-CREATE FUNCTION at402_rule_check() RETURNS trigger
+CREATE FUNCTION at402_internal.at402_rule_check() RETURNS trigger
 	AS 'MODULE_PATHNAME' LANGUAGE C;
-COMMENT ON FUNCTION at402_rule_check() IS
+COMMENT ON FUNCTION at402_internal.at402_rule_check() IS
 'trigger of at402.rule: refuses a rule that cannot run (42601, 42703, 42804, 42501 ...), keeps its condition with all names qualified, and makes whoever wrote it its owner';
 
 -- ---- trying a rule ----
 
-CREATE FUNCTION at402_test_rule_rows(rule text, since timestamptz, until timestamptz,
+CREATE FUNCTION at402_internal.at402_test_rule_rows(rule text, since timestamptz, until timestamptz,
 	OUT device_id int, OUT "time" timestamptz, OUT seq smallint, OUT content_hash int, OUT n smallint,
 	OUT part text, OUT run_since timestamptz, OUT ended_at timestamptz, OUT message text)
 RETURNS SETOF record
 	AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE STRICT;
-COMMENT ON FUNCTION at402_test_rule_rows(text, timestamptz, timestamptz) IS
+COMMENT ON FUNCTION at402_internal.at402_test_rule_rows(text, timestamptz, timestamptz) IS
 'part of at402_test_rule';
 
-CREATE FUNCTION at402_test_condition_rows(source text, condition text, since timestamptz,
+CREATE FUNCTION at402_internal.at402_test_condition_rows(source text, condition text, since timestamptz,
 	until timestamptz, OUT device_id int, OUT "time" timestamptz, OUT seq smallint,
 	OUT content_hash int, OUT n smallint, OUT part text, OUT run_since timestamptz,
 	OUT ended_at timestamptz, OUT message text)
 RETURNS SETOF record
 	AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE STRICT;
-COMMENT ON FUNCTION at402_test_condition_rows(text, text, timestamptz, timestamptz) IS
+COMMENT ON FUNCTION at402_internal.at402_test_condition_rows(text, text, timestamptz, timestamptz) IS
 'part of at402_test_rule';
 
 -- (the schema of PostGIS is put in for @postgis@)
@@ -43,7 +43,7 @@ BEGIN
 	SELECT r.id, r.name, r.level INTO rule_id, rule_name, level FROM at402.rule AS r WHERE r.name = $1;
 	RETURN QUERY
 	WITH alert AS MATERIALIZED (
-		SELECT * FROM @extschema@.at402_test_rule_rows($1, $2, $3)
+		SELECT * FROM at402_internal.at402_test_rule_rows($1, $2, $3)
 	), place AS MATERIALIZED (
 		SELECT p.device_id, p.time, p.seq, p.content_hash, p.geom
 		FROM alert AS a JOIN at402.position AS p ON p.device_id = a.device_id AND p.time = a.time
@@ -70,7 +70,7 @@ BEGIN
 	-- (the names in the condition are those of the caller)
 	RETURN QUERY
 	WITH alert AS MATERIALIZED (
-		SELECT * FROM @extschema@.at402_test_condition_rows($1, $2, $3, $4)
+		SELECT * FROM at402_internal.at402_test_condition_rows($1, $2, $3, $4)
 	), place AS MATERIALIZED (
 		SELECT p.device_id, p.time, p.seq, p.content_hash, p.geom
 		FROM alert AS a JOIN at402.position AS p ON p.device_id OPERATOR(pg_catalog.=) a.device_id
@@ -166,12 +166,12 @@ COMMENT ON FUNCTION at402_acknowledge(int, timestamptz, int, int, int) IS
 
 -- ---- by the clock ----
 
-CREATE FUNCTION at402_run_rules(after int) RETURNS int
+CREATE FUNCTION at402_internal.at402_run_rules(after int) RETURNS int
 	AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE STRICT;
-COMMENT ON FUNCTION at402_run_rules(int) IS
+COMMENT ON FUNCTION at402_internal.at402_run_rules(int) IS
 'part of at402_maintain_rules: looks at 500 devices after this id with the rules of source state, and before the first at trips that have ended; returns the last of the devices, NULL: there were none';
 
-CREATE FUNCTION at402_maintain_rules(after int) RETURNS int
+CREATE FUNCTION at402_internal.at402_maintain_rules(after int) RETURNS int
 LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
 AS $$
@@ -188,10 +188,10 @@ BEGIN
 		DELETE FROM at402.rule_run AS g WHERE g.rule_id <> ALL (rules);
 		DELETE FROM at402.outbox AS o WHERE o.state = 'done' AND o.done_at < now() - interval '1 day';
 	END IF;
-	RETURN @extschema@.at402_run_rules(after);
+	RETURN at402_internal.at402_run_rules(after);
 END
 $$;
-COMMENT ON FUNCTION at402_maintain_rules(int) IS
+COMMENT ON FUNCTION at402_internal.at402_maintain_rules(int) IS
 'part of at402_maintain: rules of sources state and trip; forgets what was delivered a day ago';
 
 -- ---- ready-made rules ----

@@ -11,7 +11,7 @@
 
 -- ---- rights ----
 
-CREATE FUNCTION at402_may_immobilise() RETURNS bool
+CREATE FUNCTION at402_internal.at402_may_immobilise() RETURNS bool
 LANGUAGE sql STABLE
 SET search_path = pg_catalog, pg_temp
 AS $$
@@ -19,12 +19,12 @@ AS $$
 				   WHERE rolname = current_user AND rolsuper
 					   OR rolname = 'at402_immobiliser' AND pg_has_role(oid, 'MEMBER'))
 $$;
-COMMENT ON FUNCTION at402_may_immobilise() IS
+COMMENT ON FUNCTION at402_internal.at402_may_immobilise() IS
 'may the current user command immobilisers?  Superusers may, and members of role at402_immobiliser where it exists';
 
 -- An output whose number is not plain may be any: where a device has an
 -- immobiliser, it is taken for that one.
-CREATE FUNCTION at402_command_immobilises(command text, immobiliser_output int) RETURNS bool
+CREATE FUNCTION at402_internal.at402_command_immobilises(command text, immobiliser_output int) RETURNS bool
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
 SET search_path = pg_catalog, pg_temp
 AS $$
@@ -32,13 +32,13 @@ AS $$
 		SELECT FROM regexp_matches(command, '\$SDIG,?([^,$]*)', 'g') AS sdig
 		WHERE sdig[1] !~ '^[1-9][0-9]?$' OR sdig[1] = immobiliser_output::text)
 $$;
-COMMENT ON FUNCTION at402_command_immobilises(text, int) IS
+COMMENT ON FUNCTION at402_internal.at402_command_immobilises(text, int) IS
 'can this command stop a vehicle whose immobiliser is wired to this output (NULL: to none)?';
 
 -- ---- the triggers of at402.command and at402.device_secret ----
 
 -- Never quotes the text of a command: it may hold a PIN.
-CREATE FUNCTION at402_command_check() RETURNS trigger
+CREATE FUNCTION at402_internal.at402_command_check() RETURNS trigger
 LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
 AS $$
@@ -104,8 +104,8 @@ BEGIN
 		RAISE EXCEPTION 'device % does not exist', NEW.device_id
 			USING ERRCODE = 'foreign_key_violation',
 				DETAIL = 'There is no such id in at402.device, or you may not see it.';
-	ELSIF @extschema@.at402_command_immobilises(NEW.command, immobiliser)
-		AND NOT @extschema@.at402_may_immobilise() THEN
+	ELSIF at402_internal.at402_command_immobilises(NEW.command, immobiliser)
+		AND NOT at402_internal.at402_may_immobilise() THEN
 		RAISE EXCEPTION 'permission denied to immobilise a vehicle'
 			USING ERRCODE = 'insufficient_privilege',
 				DETAIL = 'Superusers and members of role at402_immobiliser may.',
@@ -126,15 +126,15 @@ BEGIN
 	RETURN NEW;
 END
 $$;
-COMMENT ON FUNCTION at402_command_check() IS
+COMMENT ON FUNCTION at402_internal.at402_command_check() IS
 'trigger of at402.command: text, rights and states, for every way to write there; 22023: no command, 42501: no right, 23503: no such device';
 
-CREATE FUNCTION at402_command_wake() RETURNS trigger
+CREATE FUNCTION at402_internal.at402_command_wake() RETURNS trigger
     AS 'MODULE_PATHNAME' LANGUAGE C;
-COMMENT ON FUNCTION at402_command_wake() IS
+COMMENT ON FUNCTION at402_internal.at402_command_wake() IS
 'trigger of at402.command: wakes the listeners when the transaction is committed';
 
-CREATE FUNCTION at402_secret_check() RETURNS trigger
+CREATE FUNCTION at402_internal.at402_secret_check() RETURNS trigger
 LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
 AS $$
@@ -147,7 +147,7 @@ BEGIN
 	RETURN NEW;
 END
 $$;
-COMMENT ON FUNCTION at402_secret_check() IS
+COMMENT ON FUNCTION at402_internal.at402_secret_check() IS
 'trigger of at402.device_secret: says what a PIN is made of, without showing it; 22023';
 
 -- ---- commands ----
@@ -184,7 +184,7 @@ COMMENT ON FUNCTION at402_command(text, text, interval) IS
 'queues a command to the device with this IMEI, to be sent as soon as it is connected, and returns its at402.command.id; 22023: no such device, or no command, 42501: no right';
 REVOKE EXECUTE ON FUNCTION at402_command(text, text, interval) FROM PUBLIC;
 
-CREATE FUNCTION at402_command_change(id bigint, before text[], after text, expires_at timestamptz)
+CREATE FUNCTION at402_internal.at402_command_change(id bigint, before text[], after text, expires_at timestamptz)
 RETURNS text
 LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
@@ -206,14 +206,14 @@ BEGIN
 	RETURN state;
 END
 $$;
-COMMENT ON FUNCTION at402_command_change(bigint, text[], text, timestamptz) IS
+COMMENT ON FUNCTION at402_internal.at402_command_change(bigint, text[], text, timestamptz) IS
 'part of at402_command_cancel and at402_command_retry: from one of these states to that one; returns the state that the command is in now';
 
 CREATE FUNCTION at402_command_cancel(id bigint) RETURNS text
 LANGUAGE sql
 SET search_path = pg_catalog, pg_temp
 AS $$
-	SELECT @extschema@.at402_command_change($1, '{queued}', 'cancelled', NULL)
+	SELECT at402_internal.at402_command_change($1, '{queued}', 'cancelled', NULL)
 $$;
 COMMENT ON FUNCTION at402_command_cancel(bigint) IS
 'cancels a command that is not sent yet, and returns its state: cancelled, or what it is already; 42704: no such command';
@@ -222,7 +222,7 @@ CREATE FUNCTION at402_command_retry(id bigint, expires_in interval DEFAULT '1 da
 LANGUAGE sql
 SET search_path = pg_catalog, pg_temp
 AS $$
-	SELECT @extschema@.at402_command_change($1, '{refused,expired,cancelled,in_doubt}', 'queued',
+	SELECT at402_internal.at402_command_change($1, '{refused,expired,cancelled,in_doubt}', 'queued',
 											now() + $2)
 $$;
 COMMENT ON FUNCTION at402_command_retry(bigint, interval) IS
@@ -230,7 +230,7 @@ COMMENT ON FUNCTION at402_command_retry(bigint, interval) IS
 
 -- ---- commands with units ----
 
-CREATE FUNCTION at402_command_number(name text, value int, low int, high int) RETURNS text
+CREATE FUNCTION at402_internal.at402_command_number(name text, value int, low int, high int) RETURNS text
 LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
 SET search_path = pg_catalog, pg_temp
 AS $$
@@ -243,7 +243,7 @@ BEGIN
 	RETURN value;
 END
 $$;
-COMMENT ON FUNCTION at402_command_number(text, int, int, int) IS
+COMMENT ON FUNCTION at402_internal.at402_command_number(text, int, int, int) IS
 'an argument of a command as text; 22023 when it is NULL or out of its range';
 
 CREATE FUNCTION at402_set_output(imei text, n int, "on" bool, expires_in interval DEFAULT '1 day')
@@ -252,8 +252,8 @@ LANGUAGE sql
 SET search_path = pg_catalog, pg_temp
 AS $$
 	SELECT @extschema@.at402_command($1, format('$SDIG,%s,%s',
-		@extschema@.at402_command_number('output', $2, 1, 16),
-		@extschema@.at402_command_number('state of an output', $3::int, 0, 1)), $4)
+		at402_internal.at402_command_number('output', $2, 1, 16),
+		at402_internal.at402_command_number('state of an output', $3::int, 0, 1)), $4)
 $$;
 COMMENT ON FUNCTION at402_set_output(text, int, bool, interval) IS
 'queues the command that switches output n (1 to 16) of a device on or off; errors as at402_command';
@@ -273,7 +273,7 @@ LANGUAGE sql
 SET search_path = pg_catalog, pg_temp
 AS $$
 	SELECT @extschema@.at402_command($1, format('$IMOB,%s',
-		@extschema@.at402_command_number('mode', $2, 0, 4)), $3)
+		at402_internal.at402_command_number('mode', $2, 0, 4)), $3)
 $$;
 COMMENT ON FUNCTION at402_immobilise(text, int, interval) IS
 'queues the command that immobilises a vehicle; mode 0: no more, 1: when its ignition is off, 2: when it stands, 3: when both, 4: at once; errors as at402_command';
@@ -286,7 +286,7 @@ LANGUAGE sql
 SET search_path = pg_catalog, pg_temp
 AS $$
 	SELECT @extschema@.at402_command($1, string_agg(format('$%s,%s', a.code,
-		@extschema@.at402_command_number(a.name, a.value, 0, a.high)), '' ORDER BY a.n), $6)
+		at402_internal.at402_command_number(a.name, a.value, 0, a.high)), '' ORDER BY a.n), $6)
 	FROM (VALUES
 		(1, 'DIST', 'distance_m', $2, 65535),
 		(2, 'JSEC', 'seconds', $3, 65535),
@@ -299,7 +299,7 @@ COMMENT ON FUNCTION at402_set_reporting(text, int, int, int, int, interval) IS
 
 -- ---- upkeep ----
 
-CREATE FUNCTION at402_maintain_commands(step int DEFAULT 0) RETURNS int
+CREATE FUNCTION at402_internal.at402_maintain_commands(step int DEFAULT 0) RETURNS int
 LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
 AS $$
@@ -316,14 +316,14 @@ BEGIN
 	RETURN CASE WHEN FOUND THEN step + 1 END;
 END
 $$;
-COMMENT ON FUNCTION at402_maintain_commands(int) IS
+COMMENT ON FUNCTION at402_internal.at402_maintain_commands(int) IS
 'chore: commands that were not sent in time become expired, 1000 at a time, and those of a listener that is gone in_doubt';
 
 -- ---- drivers ----
 
 -- Functions in schema at402 are the user's from the moment they are made: they
 -- are never made anew.
-CREATE FUNCTION at402_data_functions()
+CREATE FUNCTION at402_internal.at402_data_functions()
 RETURNS TABLE (signature text, definition text, about text)
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
 SET search_path = pg_catalog, pg_temp
@@ -351,5 +351,5 @@ END
 $$$function$,
 	 'may the driver with this key drive?  APPROVE, DECLINE, or NULL: no answer; yours to replace')
 $data$;
-COMMENT ON FUNCTION at402_data_functions() IS
+COMMENT ON FUNCTION at402_internal.at402_data_functions() IS
 'definition of the functions that at402_create_tables makes where they are missing';

@@ -14,8 +14,9 @@ SELECT $$# SQL reference
 Every type, function, view and table of at402, from the comments in the database: `\dT+`, `\df+` and
 `\d+` show the same. `make docs` writes this page.
 
-The extension's objects are in the schema that CREATE EXTENSION names (public here); the tables and
-views with the data are in schema at402 and belong to you. What a value means on the wire is in
+The extension's objects are in the schema that CREATE EXTENSION names (public here), and what only at402
+itself calls is in schema at402_internal; the tables and views with the data are in schema at402 and belong to
+you. What a value means on the wire is in
 [protocol.md](protocol.md); settings and the meaning of states are in [operations.md](operations.md).$$;
 
 CREATE TEMP VIEW member AS
@@ -32,17 +33,9 @@ FROM pg_type AS t JOIN member AS m ON m.classid = 'pg_type'::regclass AND m.obji
 WHERE t.typelem = 0
 ORDER BY t.typname;
 
--- An operator's function, a type's input: whoever uses them does not call them by name
 CREATE TEMP VIEW called AS
-SELECT p.oid, p.proname
-FROM pg_proc AS p JOIN member AS m ON m.classid = 'pg_proc'::regclass AND m.objid = p.oid
-WHERE NOT EXISTS (SELECT FROM pg_operator AS o WHERE o.oprcode = p.oid)
-	AND NOT EXISTS (SELECT FROM pg_type AS t WHERE p.oid IN (t.typinput, t.typoutput, t.typreceive, t.typsend))
-	AND NOT EXISTS (SELECT FROM pg_amproc AS a WHERE a.amproc = p.oid)
-	AND NOT EXISTS (SELECT FROM pg_cast AS c WHERE c.castfunc = p.oid)
-	AND NOT EXISTS (SELECT FROM pg_trigger AS t WHERE t.tgfoid = p.oid)
-	AND p.prorettype <> 'trigger'::regtype
-	AND p.pronamespace = 'public'::regnamespace;
+SELECT p.oid, p.proname, p.pronamespace AS schema
+FROM pg_proc AS p JOIN member AS m ON m.classid = 'pg_proc'::regclass AND m.objid = p.oid;
 
 SELECT E'\n## Functions';
 SELECT format(E'\n### %s\n\n```\n%s\n```\n\n%s.', p.proname,
@@ -50,6 +43,7 @@ SELECT format(E'\n### %s\n\n```\n%s\n```\n\n%s.', p.proname,
 			   E'\n' ORDER BY p.pronargs),
 	upper(left(min(about), 1)) || substr(min(about), 2))
 FROM called AS c JOIN pg_proc AS p ON p.oid = c.oid, obj_description(p.oid, 'pg_proc') AS about
+WHERE c.schema = 'public'::regnamespace
 GROUP BY p.proname
 ORDER BY p.proname;
 
@@ -81,3 +75,16 @@ SELECT E'\n## Views over the tables';
 SELECT pg_temp.section('v', true);
 SELECT E'\n## Views of the extension';
 SELECT pg_temp.section('v', false);
+
+SELECT $$
+## Functions of schema at402_internal
+
+at402 itself calls them: its statements, views, triggers, operators and other functions. Not for you: names and
+arguments may change in any version.
+
+| function | |
+|---|---|$$;
+SELECT format('| `%s` | %s |', c.proname, pg_temp.cell(obj_description(c.oid, 'pg_proc')))
+FROM called AS c
+WHERE c.schema = 'at402_internal'::regnamespace
+ORDER BY c.proname;

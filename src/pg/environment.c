@@ -27,7 +27,6 @@
 
 #include "pg/environment.h"
 #include "pg/settings.h"
-#include "pg/catalog.h"
 
 #define PATIENCE 3				/* attempts while a partition may be being made */
 
@@ -35,7 +34,7 @@
 static const char *const find_missing =
 "SELECT t.table_name, m.problem, pg_catalog.quote_ident(CURRENT_USER::pg_catalog.text), "
 "  CURRENT_USER::pg_catalog.text, pg_catalog.pg_get_userbyid(c.relowner) "
-"FROM %s.at402_data_tables() WITH ORDINALITY AS t "
+"FROM at402_internal.at402_data_tables() WITH ORDINALITY AS t "
 "LEFT JOIN (pg_catalog.pg_class AS c JOIN pg_catalog.pg_namespace AS n "
 "    ON n.oid OPERATOR(pg_catalog.=) c.relnamespace AND n.nspname OPERATOR(pg_catalog.=) 'at402') "
 "  ON c.relname::pg_catalog.text OPERATOR(pg_catalog.=) t.table_name "
@@ -52,12 +51,12 @@ static const char *const find_missing =
 "      AND EXISTS (SELECT FROM pg_catalog.unnest(p.polroles) AS r(oid) "
 "        WHERE r.oid OPERATOR(pg_catalog.=) 0::pg_catalog.oid "
 "          OR pg_catalog.pg_has_role(r.oid, 'USAGE'))) THEN 'policy' "
-"  WHEN EXISTS (SELECT FROM %s.at402_data_columns() AS d "
+"  WHEN EXISTS (SELECT FROM at402_internal.at402_data_columns() AS d "
 "    WHERE d.table_name OPERATOR(pg_catalog.=) t.table_name "
 "      AND NOT EXISTS (SELECT FROM pg_catalog.pg_attribute AS a "
 "        WHERE a.attrelid OPERATOR(pg_catalog.=) c.oid AND NOT a.attisdropped "
 "          AND a.attname::pg_catalog.text OPERATOR(pg_catalog.=) d.column_name) "
-"      AND NOT EXISTS (SELECT FROM %s.at402_later_columns() AS l "
+"      AND NOT EXISTS (SELECT FROM at402_internal.at402_later_columns() AS l "
 "        WHERE l.table_name OPERATOR(pg_catalog.=) t.table_name "
 "          AND l.column_name OPERATOR(pg_catalog.=) d.column_name)) THEN 'column' END) AS m(problem) "
 "WHERE m.problem IS NOT NULL AND t.table_name OPERATOR(pg_catalog.=) ANY ('{device, device_state, "
@@ -87,7 +86,6 @@ at402_missing(const char **hint)
 {
 	static char missing[256];
 	static char mend[512];
-	const char *schema;
 	const char *table;
 	const char *problem;
 
@@ -102,11 +100,10 @@ at402_missing(const char **hint)
 		*hint = "CREATE EXTENSION at402 CASCADE; SELECT at402_create_tables();";
 		return "extension at402 does not exist";
 	}
-	schema = at402_schema_name("at402");
 	strlcpy(mend, "SELECT at402_create_tables();", sizeof(mend));
 
 	SPI_connect();
-	if (SPI_execute(psprintf(find_missing, schema, schema, schema), true, 1) != SPI_OK_SELECT)
+	if (SPI_execute(find_missing, true, 1) != SPI_OK_SELECT)
 		elog(ERROR, "could not look for the tables of at402");
 	if (SPI_processed == 0)
 	{

@@ -20,17 +20,14 @@ PG_FUNCTION_INFO_V1(at402_as_owner);
 
 #define MAX_ARGUMENTS 4
 
-/* SELECT * FROM <name>_as_caller($1, ...) */
+/* SELECT * FROM at402_internal.<name>_as_caller($1, ...) */
 static char *
 call_of(Oid function, int arguments)
 {
 	StringInfoData sql;
-	char	   *name = psprintf("%s_as_caller", get_func_name(function));
 
 	initStringInfo(&sql);
-	appendStringInfo(&sql, "SELECT * FROM %s(",
-					 quote_qualified_identifier(get_namespace_name(get_func_namespace(function)),
-												name));
+	appendStringInfo(&sql, "SELECT * FROM at402_internal.%s_as_caller(", get_func_name(function));
 	for (int i = 1; i <= arguments; i++)
 		appendStringInfo(&sql, "%s$%d", i > 1 ? ", " : "", i);
 	appendStringInfoChar(&sql, ')');
@@ -38,8 +35,8 @@ call_of(Oid function, int arguments)
 }
 
 /*
- * Any function in SQL that is bound to this one returns the rows of the function
- * that is called as it is, with _as_caller behind: run as the tables' owner.
+ * Any function in SQL that is bound to this one returns the rows of the function of
+ * at402_internal that is called as it is, with _as_caller behind: run as the tables' owner.
  */
 Datum
 at402_as_owner(PG_FUNCTION_ARGS)

@@ -62,7 +62,7 @@
 /* What a statement is made of. */
 typedef enum Pattern
 {
-	AS_WRITTEN,					/* text; %1$s: schema of at402, %2$s: of PostGIS */
+	AS_WRITTEN,					/* text; %1$s: schema of PostGIS, %2$s: of at402 */
 	INSERT_ROWS,				/* into table */
 	INSERT_MISSING_ROWS,
 	INSERT_NEW_REPORTS,
@@ -259,9 +259,9 @@ read_columns(const char *table, const char *row)
 	static const char *const sql =
 		"SELECT d.column_name, pg_catalog.regexp_replace(d.definition, "
 		"    ' (NOT NULL|NULL|DEFAULT|CHECK|UNIQUE|REFERENCES).*$', ''), a.attname IS NOT NULL, "
-		"  EXISTS (SELECT FROM %s.at402_later_columns() AS l "
+		"  EXISTS (SELECT FROM at402_internal.at402_later_columns() AS l "
 		"    WHERE l.table_name" EQ "d.table_name AND l.column_name" EQ "d.column_name) "
-		"FROM %s.at402_data_columns() WITH ORDINALITY AS d "
+		"FROM at402_internal.at402_data_columns() WITH ORDINALITY AS d "
 		"JOIN pg_catalog.pg_namespace AS n ON n.nspname" EQ "'at402' "
 		"JOIN pg_catalog.pg_class AS c ON c.relnamespace" EQ "n.oid "
 		"  AND c.relname::pg_catalog.text" EQ "d.table_name "
@@ -271,15 +271,13 @@ read_columns(const char *table, const char *row)
 		"ORDER BY d.ordinality";
 	Columns		c = {.row = row};
 	Datum		argument = CStringGetTextDatum(table);
-	const char *schema = at402_schema_name("at402");
 	const char *postgis = at402_schema_name("postgis");
 
 	initStringInfo(&c.names);
 	initStringInfo(&c.values);
 	initStringInfo(&c.types);
 	initStringInfo(&c.changes);
-	if (SPI_execute_with_args(psprintf(sql, schema, schema), 1, (Oid[]) {TEXTOID},
-							  &argument, NULL, true, 0) != SPI_OK_SELECT)
+	if (SPI_execute_with_args(sql, 1, (Oid[]) {TEXTOID}, &argument, NULL, true, 0) != SPI_OK_SELECT)
 		elog(ERROR, "could not read the columns of at402.%s", table);
 	if (SPI_processed == 0)
 		ereport(ERROR, errcode(ERRCODE_UNDEFINED_TABLE),
@@ -322,9 +320,10 @@ read_columns(const char *table, const char *row)
 static char *
 insert_rows(const char *table, const Columns *c)
 {
-	return psprintf("INSERT INTO at402.%s%s (%s) SELECT %s FROM %s.at402_batch_rows($1, '%s'::pg_catalog.text) AS r(%s)",
+	return psprintf("INSERT INTO at402.%s%s (%s) SELECT %s "
+					"FROM at402_internal.at402_batch_rows($1, '%s'::pg_catalog.text) AS r(%s)",
 					table, strcmp(table, "device_state") == 0 ? " AS s" : "", c->names.data,
-					c->values.data, at402_schema_name("at402"), table, c->types.data);
+					c->values.data, table, c->types.data);
 }
 
 static char *
@@ -335,7 +334,7 @@ statement_text(const Definition *d)
 
 	if (d->pattern == AS_WRITTEN)
 		return psprintf(d->table != NULL && at402_has_rules(d->table) ? d->with_rules : d->text,
-						at402_schema_name("at402"), at402_schema_name("postgis"));
+						at402_schema_name("postgis"), at402_schema_name("at402"));
 	if (d->pattern == INSERT_ROWS || d->pattern == INSERT_MISSING_ROWS)
 	{
 		c = read_columns(d->text, NULL);
@@ -349,10 +348,10 @@ statement_text(const Definition *d)
 	}
 	if (d->pattern == FIND_REPORTS)
 		return psprintf("SELECT p.device_id, p.\"time\", p.seq, p.content_hash "
-						"FROM %s.at402_batch_rows($1, 'position'::pg_catalog.text) AS r(device_id pg_catalog.int4, "
-						"\"time\" pg_catalog.timestamptz, seq pg_catalog.int2, "
-						"content_hash pg_catalog.int4) JOIN at402.position AS p ON "
-						SAME_KEY("p", "r"), at402_schema_name("at402"));
+						"FROM at402_internal.at402_batch_rows($1, 'position'::pg_catalog.text) "
+						"AS r(device_id pg_catalog.int4, \"time\" pg_catalog.timestamptz, "
+						"seq pg_catalog.int2, content_hash pg_catalog.int4) "
+						"JOIN at402.position AS p ON " SAME_KEY("p", "r"));
 	if (d->pattern == INSERT_NEW_REPORTS || d->pattern == INSERT_REPORTS)
 	{
 		c = read_columns("position", NULL);
@@ -369,9 +368,9 @@ statement_text(const Definition *d)
 						"RETURNING 1) SELECT 1 FROM stored", insert_rows("device_state", &c),
 						c.changes.data);
 	return psprintf("UPDATE at402.device_state AS s SET %s FROM (SELECT %s "
-					"FROM %s.at402_batch_rows($1, 'device_state'::pg_catalog.text) AS r(%s)) AS e "
+					"FROM at402_internal.at402_batch_rows($1, 'device_state'::pg_catalog.text) AS r(%s)) AS e "
 					"WHERE s.device_id" EQ "e.device_id",
-					c.changes.data, c.values.data, at402_schema_name("at402"), c.types.data);
+					c.changes.data, c.values.data, c.types.data);
 }
 
 /* ---- the plans ---- */

@@ -26,7 +26,6 @@
 
 #include "pg/attempt.h"
 #include "pg/settings.h"
-#include "pg/catalog.h"
 #include "worker/worker.h"
 
 #define LOOK_AGAIN_MS 1000		/* for extension and tables */
@@ -78,14 +77,11 @@ static void
 list_tasks(void *argument)
 {
 	TaskList   *list = argument;
-	const char *schema;
 
 	SPI_connect();
-	schema = at402_schema_name("at402");
-	if (SPI_execute(psprintf("SELECT function_name, false FROM %s.at402_chores() UNION ALL "
-							 "SELECT table_name, true FROM %s.at402_data_tables() "
-							 "WHERE range_column IS NOT NULL", schema, schema),
-					true, 0) != SPI_OK_SELECT)
+	if (SPI_execute("SELECT function_name, false FROM at402_internal.at402_chores() UNION ALL "
+					"SELECT table_name, true FROM at402_internal.at402_data_tables() "
+					"WHERE range_column IS NOT NULL", true, 0) != SPI_OK_SELECT)
 		elog(ERROR, "could not list what there is to maintain");
 	for (uint64 i = 0; i < SPI_processed; i++)
 	{
@@ -109,8 +105,7 @@ run_chore_step(Task *task)
 {
 	Datum		step = Int32GetDatum(task->step);
 
-	if (SPI_execute_with_args(psprintf("SELECT %s.%s($1)", at402_schema_name("at402"),
-									   quote_identifier(task->name)),
+	if (SPI_execute_with_args(psprintf("SELECT at402_internal.%s($1)", quote_identifier(task->name)),
 							  1, (Oid[]) {INT4OID}, &step, NULL, false, 0) != SPI_OK_SELECT ||
 		SPI_processed != 1)
 		elog(ERROR, "could not run %s", task->name);
@@ -123,9 +118,8 @@ run_table_step(Task *task)
 {
 	Datum		table = CStringGetTextDatum(task->name);
 
-	if (SPI_execute_with_args(psprintf("SELECT action, partition_name, row_count "
-									   "FROM %s.at402_maintain_table($1)",
-									   at402_schema_name("at402")),
+	if (SPI_execute_with_args("SELECT action, partition_name, row_count "
+							  "FROM at402_internal.at402_maintain_table($1)",
 							  1, (Oid[]) {TEXTOID}, &table, NULL, false, 0) != SPI_OK_SELECT)
 		elog(ERROR, "could not run at402_maintain_table");
 	task->done = SPI_processed == 0;

@@ -17,7 +17,7 @@ CREATE VIEW quarantined AS
 CREATE FUNCTION row_counts() RETURNS TABLE (table_name text, live_rows bigint)
 	LANGUAGE plpgsql AS $$
 BEGIN
-	FOR table_name IN SELECT t.table_name FROM at402_data_tables() AS t LOOP
+	FOR table_name IN SELECT t.table_name FROM at402_internal.at402_data_tables() AS t LOOP
 		EXECUTE format('SELECT count(*) FROM at402.%I', table_name) INTO live_rows;
 		IF live_rows > 0 THEN
 			RETURN NEXT;

@@ -135,7 +135,7 @@ SELECT at402_command_cancel(:mine);
 SELECT at402_command_retry(:mine);
 
 -- immobilisers
-SELECT at402_may_immobilise();
+SELECT at402_internal.at402_may_immobilise();
 SELECT at402_immobilise('352999000000007', 0);
 INSERT INTO at402.command (device_id, command) VALUES (1, '$POLL$IMOB,4');
 SET ROLE regress_tenant_b;
@@ -151,13 +151,13 @@ SELECT at402_command_retry(:stopped);
 RESET ROLE;
 CREATE ROLE at402_immobiliser;
 SET ROLE regress_tenant_b;
-SELECT at402_may_immobilise();
+SELECT at402_internal.at402_may_immobilise();
 RESET ROLE;
 GRANT at402_immobiliser TO regress_tenant_b;
 SET ROLE regress_tenant_b;
-SELECT at402_may_immobilise(), at402_command_retry(:stopped), at402_immobilise('352999000000015', 1) > 0 AS queued;
+SELECT at402_internal.at402_may_immobilise(), at402_command_retry(:stopped), at402_immobilise('352999000000015', 1) > 0 AS queued;
 RESET ROLE;
-SELECT at402_may_immobilise();
+SELECT at402_internal.at402_may_immobilise();
 SELECT created_by, device_id, command, state FROM at402.command ORDER BY id;
 
 -- ---- PINs ----
@@ -189,7 +189,7 @@ SELECT at402.authorise_driver(1, '01', '2B'), at402.authorise_driver(2, '77', '2
 SELECT at402.authorise_driver(1, '01', '3C');
 -- unknown
 SELECT at402.authorise_driver(1, '01', '4D') IS NULL AS silent;
-SELECT count(*) FROM at402_data_functions();
+SELECT count(*) FROM at402_internal.at402_data_functions();
 CREATE OR REPLACE FUNCTION at402.authorise_driver(device_id int, family text, serial text) RETURNS text
 LANGUAGE sql AS $$ SELECT 'DECLINE' $$;
 SELECT at402_create_tables();
@@ -204,7 +204,7 @@ CREATE OPERATOR public.= (LEFTARG = text, RIGHTARG = text, FUNCTION = public.tra
 SET search_path = public, pg_catalog;
 SELECT at402_set_output('352999000000007', 3, true) > 0 AS queued;
 INSERT INTO at402.command (device_id, command) VALUES (1, '$POLL') RETURNING state;
-SELECT at402_maintain_commands(), at402_maintain_commands(1);
+SELECT at402_internal.at402_maintain_commands(), at402_internal.at402_maintain_commands(1);
 RESET search_path;
 DROP FUNCTION public.trap_text(text, text) CASCADE;
 DROP FUNCTION public.trap();

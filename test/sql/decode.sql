@@ -181,7 +181,7 @@ SELECT protocol, "bit" FROM at402_fields() WHERE "bit" IS NOT NULL GROUP BY 1, 2
 SELECT count(DISTINCT "bit"), min("bit"), max("bit") FROM at402_fields() WHERE protocol = 'X';
 -- homes are tables
 SELECT DISTINCT home FROM at402_fields(), regexp_split_to_table(home, ', ') AS t
-WHERE to_regclass('at402.' || t) IS NULL AND t NOT IN (SELECT table_name FROM at402_data_tables());
+WHERE to_regclass('at402.' || t) IS NULL AND t NOT IN (SELECT table_name FROM at402_internal.at402_data_tables());
 SELECT count(*) FROM at402_fields() WHERE home IS NULL OR module IS NULL OR field IS NULL
 	OR type IS NULL OR protocol IS NULL;
 -- a unit is in the name of the field, and in column unit

@@ -95,7 +95,7 @@ SELECT frame = bytes FROM t;
 INSERT INTO t SELECT 2, '2441535452413b0d0a';
 INSERT INTO t SELECT 3, packet('Y', noise('binary', 65530))::at402_frame;
 INSERT INTO t VALUES (4, NULL);
-SELECT n, at402_frame_send(frame) = frame::bytea AS same FROM t ORDER BY n;
+SELECT n, at402_internal.at402_frame_send(frame) = frame::bytea AS same FROM t ORDER BY n;
 \copy (SELECT n, frame FROM t ORDER BY n) TO 'results/frame.binary' (FORMAT binary)
 CREATE TEMP TABLE received (n int, frame at402_frame);
 \copy received FROM 'results/frame.binary' (FORMAT binary)
@@ -127,8 +127,8 @@ SELECT count(*) AS pairs,
 	count(*) FILTER (WHERE (x.f <= y.f) <> (x.b <= y.b)) AS le,
 	count(*) FILTER (WHERE (x.f > y.f) <> (x.b > y.b)) AS gt,
 	count(*) FILTER (WHERE (x.f >= y.f) <> (x.b >= y.b)) AS ge,
-	count(*) FILTER (WHERE sign(at402_frame_cmp(x.f, y.f)) <> sign(byteacmp(x.b, y.b))) AS cmp,
-	count(*) FILTER (WHERE x.f = y.f AND at402_frame_hash(x.f) <> at402_frame_hash(y.f)) AS hash
+	count(*) FILTER (WHERE sign(at402_internal.at402_frame_cmp(x.f, y.f)) <> sign(byteacmp(x.b, y.b))) AS cmp,
+	count(*) FILTER (WHERE x.f = y.f AND at402_internal.at402_frame_hash(x.f) <> at402_internal.at402_frame_hash(y.f)) AS hash
 FROM sample AS x, sample AS y;
 SELECT left(f::text, 20) AS begins FROM sample ORDER BY f;
 

@@ -63,7 +63,7 @@ ORDER BY geofence_id;
 SELECT place, ARRAY(SELECT name FROM at402_geofence_at(('SRID=4326;' || place)::geometry, now())
 		WITH ORDINALITY AS a(id, n) JOIN at402.geofence USING (id) ORDER BY n) AS inside,
 	(SELECT string_agg(v.name, ',' ORDER BY v.name) FROM at402.geofence_version AS v
-	 WHERE at402_geofence_side(v.geom, v.radius_m, v.hysteresis_m, ('SRID=4326;' || place)::geometry) = 0)
+	 WHERE at402_internal.at402_geofence_side(v.geom, v.radius_m, v.hysteresis_m, ('SRID=4326;' || place)::geometry) = 0)
 	AS in_the_band
 FROM unnest(ARRAY['POINT(0.5 0.5)', 'POINT(0 0.5)', 'POINT(0.3 0.3)', 'POINT(0.2 0.3)', 'POINT(1.5 0.5)',
 	'POINT(1.0014 52)', 'POINT(1.0016 52)', 'POINT(1.0018 52)',
@@ -72,7 +72,7 @@ FROM unnest(ARRAY['POINT(0.5 0.5)', 'POINT(0 0.5)', 'POINT(0.3 0.3)', 'POINT(0.2
 	'POINT(180 0.5)', 'POINT(-180 0.5)', 'POINT(10.0014 10)', 'POINT(10.0015 10)']) AS place;
 
 -- the envelope holds all that is within reach: circles along lines that follow the globe
-SELECT latitude, radius, bool_and(ST_Covers(at402_geofence_box(line, radius), around)) AS all_in_box
+SELECT latitude, radius, bool_and(ST_Covers(at402_internal.at402_geofence_box(line, radius), around)) AS all_in_box
 FROM unnest(ARRAY[0, 52, -70, 80]) AS latitude, unnest(ARRAY[1, 1000, 100000]) AS radius,
 	LATERAL (SELECT ST_SetSRID(ST_MakeLine(ST_Point(5, latitude), ST_Point(15, latitude + 1)), 4326)) AS l(line),
 	generate_series(0, 20) AS part, generate_series(0, 350, 10) AS angle,

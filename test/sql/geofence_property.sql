@@ -114,7 +114,7 @@ FROM generate_series(1, 30) AS i, LATERAL (SELECT floor(random() * 20 + i * 0) A
 -- former shapes: some had another one until half an hour ago, some none
 INSERT INTO at402.geofence_version (geofence_id, valid, name, geom, radius_m, hysteresis_m, min_dwell, box)
 SELECT geofence_id, tstzrange('-infinity', now() - interval '30 min'), name, g, radius_m, hysteresis_m, min_dwell,
-	at402_geofence_box(g, radius_m + hysteresis_m)
+	at402_internal.at402_geofence_box(g, radius_m + hysteresis_m)
 FROM at402.geofence_version, ST_Translate(geom, 0.0014, 0) AS g
 WHERE geofence_id % 7 = 0;
 UPDATE at402.geofence_version SET valid = tstzrange(now() - interval '30 min', NULL)

@@ -210,7 +210,7 @@ ORDER BY 1, 2;
 -- a field of home position or motion is a column; these are called otherwise or make up others
 SELECT DISTINCT f.module, f.field FROM at402_fields() AS f,
 	unnest(string_to_array(f.home, ', ')) AS t
-WHERE t IN ('position', 'motion') AND NOT EXISTS (SELECT FROM at402_data_columns() AS c
+WHERE t IN ('position', 'motion') AND NOT EXISTS (SELECT FROM at402_internal.at402_data_columns() AS c
 	WHERE c.table_name = t AND c.column_name = f.field)
 ORDER BY 1, 2;
 
@@ -221,7 +221,7 @@ DECLARE
 	filled	bool;
 BEGIN
 	FOR c IN
-		SELECT table_name, column_name FROM at402_data_columns() JOIN at402_data_tables() USING (table_name)
+		SELECT table_name, column_name FROM at402_internal.at402_data_columns() JOIN at402_internal.at402_data_tables() USING (table_name)
 		WHERE table_name = 'device_state' OR range_column IS NOT NULL AND table_name NOT IN ('quarantine', 'alert')
 	LOOP
 		EXECUTE format('SELECT EXISTS (SELECT FROM at402.%I WHERE %I IS NOT NULL)', c.table_name, c.column_name)

@@ -207,7 +207,7 @@ SELECT * FROM row_counts();
 ROLLBACK;
 
 -- the sources of at402_ingest are of no use outside it
-SELECT e.* FROM error_of('SELECT * FROM at402_batch_rows(1, ''io'') AS r(n smallint)') AS e;
-SELECT e.* FROM error_of('SELECT * FROM at402_batch_rows(1, ''pg_class'') AS r(n int)') AS e;
+SELECT e.* FROM error_of('SELECT * FROM at402_internal.at402_batch_rows(1, ''io'') AS r(n smallint)') AS e;
+SELECT e.* FROM error_of('SELECT * FROM at402_internal.at402_batch_rows(1, ''pg_class'') AS r(n int)') AS e;
 
 DROP SCHEMA at402, regress_at402 CASCADE;

@@ -19,8 +19,8 @@ CREATE FUNCTION pg_temp.mine() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN
 CREATE TRIGGER my_trigger AFTER INSERT ON at402.event
 	FOR EACH ROW EXECUTE FUNCTION pg_temp.mine();
 SET LOCAL at402.partitions_ahead = 4;
-SELECT action, row_count FROM at402_maintain_table('event');
-SELECT action, row_count FROM at402_maintain_table('event');
+SELECT action, row_count FROM at402_internal.at402_maintain_table('event');
+SELECT action, row_count FROM at402_internal.at402_maintain_table('event');
 WITH newest AS (SELECT partition FROM at402_partitions('at402.event') ORDER BY span DESC LIMIT 1)
 SELECT (SELECT count(*) FROM pg_index WHERE indrelid = partition) AS indexes,
 	(SELECT array_agg(tgname) FROM pg_trigger WHERE tgrelid = partition) AS triggers
@@ -80,10 +80,10 @@ SELECT count(*) FROM at402.event_default;
 ROLLBACK;
 
 -- where partitions start: months in UTC, weeks on Mondays, hours round the clock
-SELECT at402_partition_start('2026-11-25 13:45+00', i::interval)
+SELECT at402_internal.at402_partition_start('2026-11-25 13:45+00', i::interval)
 FROM unnest('{1 month, 7 days, 1 day, 8 hours, 1 hour}'::text[]) AS i;
 SET timezone = 'America/New_York';
-SELECT at402_partition_start('2026-11-30 22:45-05', '1 month') = '2026-12-01 00:00+00' AS in_utc;
+SELECT at402_internal.at402_partition_start('2026-11-30 22:45-05', '1 month') = '2026-12-01 00:00+00' AS in_utc;
 BEGIN;
 CALL pg_temp.report(1, '{2025-03-09 07:30+00}');
 SELECT partition_name, row_count FROM at402_maintain('2025-01-01');
@@ -154,13 +154,13 @@ BEGIN;
 SET LOCAL at402.retention = '3 mons 4 days';
 SET LOCAL at402.retention_event = 'P1Y';
 SET LOCAL at402.retention_io = 'forever';
-SELECT t, at402_retention(t) FROM unnest('{position,event,io}'::text[]) AS t;
+SELECT t, at402_internal.at402_retention(t) FROM unnest('{position,event,io}'::text[]) AS t;
 SET LOCAL at402.partition_interval = '1 month';
 SET LOCAL at402.partition_interval = '30 days';
 SET LOCAL at402.partition_interval = '1:00';
-SELECT at402_interval_setting('partition_interval');
+SELECT at402_internal.at402_interval_setting('partition_interval');
 ROLLBACK;
-SELECT * FROM at402_maintain_table('device');
+SELECT * FROM at402_internal.at402_maintain_table('device');
 
 -- ---- whom they belong to ----
 
@@ -192,9 +192,9 @@ WHERE nspname = 'at402';
 -- it does the upkeep by itself, and what others do of it is its own
 SET LOCAL at402.partitions_ahead = 4;
 SELECT set_config('role', current_setting('at402.role'), true) IS NOT NULL AS as_that_role;
-SELECT action FROM at402_maintain_table('position');
+SELECT action FROM at402_internal.at402_maintain_table('position');
 RESET ROLE;
-SELECT action FROM at402_maintain_table('event');
+SELECT action FROM at402_internal.at402_maintain_table('event');
 SELECT count(*) FROM pg_class
 WHERE relnamespace = 'at402'::regnamespace AND relowner <> current_setting('at402.role')::regrole;
 ROLLBACK;

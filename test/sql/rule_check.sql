@@ -102,7 +102,7 @@ INSERT INTO at402.rule (name, source, condition, level, cooldown)
 INSERT INTO at402.rule (name, source, condition, level) VALUES ('x', 'event', 'true', 'high');
 INSERT INTO at402.rule (name, source, condition) VALUES ('x', 'event', 'true');
 INSERT INTO at402.rule (name, source, level) VALUES ('x', 'event', 'info');
-SELECT at402_rule_check();
+SELECT at402_internal.at402_rule_check();
 
 -- ---- nothing is run ----
 

@@ -22,7 +22,7 @@ ORDER BY c.relname COLLATE "C";
 -- doc/sql.md lists all columns; here: each is what its definition says
 SELECT c.relname, a.attname, format_type(a.atttypid, a.atttypmod), a.attnotnull, d.definition
 FROM pg_class AS c JOIN pg_attribute AS a ON a.attrelid = c.oid AND a.attnum > 0
-	FULL JOIN at402_data_columns() AS d ON d.table_name = c.relname AND d.column_name = a.attname
+	FULL JOIN at402_internal.at402_data_columns() AS d ON d.table_name = c.relname AND d.column_name = a.attname
 WHERE (c.oid IS NULL OR c.relnamespace = 'at402'::regnamespace AND c.relkind IN ('r', 'p') AND NOT c.relispartition)
 	AND (a.attname IS NULL OR d.column_name IS NULL
 		OR a.attnotnull <> (d.definition ~ 'NOT NULL|serial|IDENTITY' OR EXISTS (
@@ -31,11 +31,11 @@ WHERE (c.oid IS NULL OR c.relnamespace = 'at402'::regnamespace AND c.relkind IN 
 
 SELECT tablename, regexp_replace(indexdef, '.* USING ', '') AS index
 FROM pg_indexes
-WHERE schemaname = 'at402' AND tablename IN (SELECT table_name FROM at402_data_tables())
+WHERE schemaname = 'at402' AND tablename IN (SELECT table_name FROM at402_internal.at402_data_tables())
 ORDER BY 1, 2;
 
 -- a name that says a unit is explained with it: no numeric column goes without
-SELECT table_name, column_name FROM at402_data_columns()
+SELECT table_name, column_name FROM at402_internal.at402_data_columns()
 WHERE definition = 'numeric' AND about IS NULL;
 
 -- the typed columns of can are the fields of the FMS and OBD modules, and no other
@@ -45,7 +45,7 @@ FROM (SELECT DISTINCT field FROM at402_fields()
 		AND module IN ('fms_journey_start', 'fms_in_journey', 'obd_in_journey', 'fms_journey_stop',
 					   'obd_journey_stop', 'fms_driver_id', 'fms_in_journey_high_res',
 					   'fms_driver_working_states')) AS f
-	FULL JOIN (SELECT * FROM at402_data_columns() WHERE table_name = 'can') AS c
+	FULL JOIN (SELECT * FROM at402_internal.at402_data_columns() WHERE table_name = 'can') AS c
 		ON c.column_name = f.field
 WHERE f.field IS NULL OR c.column_name IS NULL
 ORDER BY 1;
@@ -53,7 +53,7 @@ ORDER BY 1;
 -- partitions from today to three days ahead, of all ten tables alike
 BEGIN;
 SELECT from_day, to_day, name_fits, count(*)
-FROM at402_data_tables() AS t, pg_temp.days(format('at402.%I', t.table_name)::regclass)
+FROM at402_internal.at402_data_tables() AS t, pg_temp.days(format('at402.%I', t.table_name)::regclass)
 WHERE t.range_column IS NOT NULL
 GROUP BY 1, 2, 3 ORDER BY 1;
 SELECT * FROM at402_maintain();		-- nothing left to do
@@ -155,12 +155,12 @@ CREATE VIEW at402.device AS SELECT * FROM at402.tracker;
 SELECT at402_create_tables();
 ROLLBACK;
 
--- How many columns the tables of the first version had.  Who adds one names it in at402_later_columns():
+-- How many columns the tables of the first version had.  Who adds one names it in at402_internal.at402_later_columns():
 -- else the listener waits, where the library is newer than the tables.
 SELECT table_name, count(*)
-FROM at402_data_columns() AS c
+FROM at402_internal.at402_data_columns() AS c
 WHERE table_name = ANY ('{device,device_state,position,event,io,motion,can,can_frame,ble,module,frame,quarantine}')
-	AND NOT EXISTS (SELECT FROM at402_later_columns() AS l
+	AND NOT EXISTS (SELECT FROM at402_internal.at402_later_columns() AS l
 		WHERE (l.table_name, l.column_name) = (c.table_name, c.column_name))
 GROUP BY table_name ORDER BY table_name COLLATE "C";
 

@@ -111,7 +111,7 @@ ROLLBACK;
 
 CREATE FUNCTION chains(xs float8[]) RETURNS text LANGUAGE sql AS $$
 	SELECT string_agg(coalesce(chain::text, '-'), '' ORDER BY n)
-	FROM (SELECT n, at402_track(at('08:00') + n * interval '10 s', x / 68678.0, CASE WHEN x IS NOT NULL THEN 52 END)
+	FROM (SELECT n, at402_internal.at402_track(at('08:00') + n * interval '10 s', x / 68678.0, CASE WHEN x IS NOT NULL THEN 52 END)
 			OVER (ORDER BY n) AS chain
 		  FROM unnest(xs) WITH ORDINALITY AS u (x, n)) AS t
 $$;

@@ -63,7 +63,7 @@ subtest '13: a large default partition is not looked through while everybody is 
 	my $step = sub {
 		my ($result, $output, $error) = $node->psql($At402::database, "SET client_min_messages = debug1;
 			SET at402.partitions_ahead = 5; SELECT action, partition_name, row_count
-			FROM at402_maintain_table('position') WHERE action IS NOT NULL");
+			FROM at402_internal.at402_maintain_table('position') WHERE action IS NOT NULL");
 		return ($output, $error);
 	};
 
@@ -103,11 +103,11 @@ subtest '13: a large default partition is not looked through while everybody is 
 		'no constraint is left');
 
 	# settings that change between the two steps
-	sql($node, "SET at402.partitions_ahead = 6; SELECT at402_maintain_table('position')");
+	sql($node, "SET at402.partitions_ahead = 6; SELECT at402_internal.at402_maintain_table('position')");
 	is(sql($node, "SELECT count(*) FROM pg_constraint WHERE conname LIKE 'at402%makes%'"), '1',
 		'prepared');
 	sql($node, "SET at402.partitions_ahead = 8; SET at402.partition_interval = '8 hours';
-		SELECT at402_maintain_table('position'); SELECT at402_maintain_table('position')");
+		SELECT at402_internal.at402_maintain_table('position'); SELECT at402_internal.at402_maintain_table('position')");
 	is(sql($node, "SELECT count(*) FROM pg_constraint WHERE conname LIKE 'at402%makes%'"), '1',
 		'another length: the former constraint has gone')
 	  or diag(sql($node, 'SELECT conname FROM pg_constraint'));

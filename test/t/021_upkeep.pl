@@ -10,20 +10,20 @@ my $node = new_node('upkeep', 'at402.maintain_interval = 0');
 
 # Chores of the test take the place of those of at402; each notes when it ran.
 sql($node, <<'SQL');
-ALTER EXTENSION at402 DROP FUNCTION at402_chores();
+ALTER EXTENSION at402 DROP FUNCTION at402_internal.at402_chores();
 CREATE TABLE ran (chore text, step int, transaction xid8 DEFAULT pg_current_xact_id(),
 	locks bigint);
 GRANT ALL ON ran TO at402;
 CREATE FUNCTION note(chore text, step int) RETURNS void LANGUAGE sql AS $$
 	INSERT INTO public.ran (chore, step, locks) SELECT chore, step, count(*) FROM pg_locks AS l
 		JOIN pg_inherits AS i ON i.inhrelid = l.relation WHERE l.pid = pg_backend_pid() $$;
-CREATE FUNCTION first_chore(step int) RETURNS int LANGUAGE sql AS $$
+CREATE FUNCTION at402_internal.first_chore(step int) RETURNS int LANGUAGE sql AS $$
 	SELECT public.note('first', step); SELECT CASE WHEN step < 20 THEN step + 10 END $$;
-CREATE FUNCTION bad_chore(step int) RETURNS int LANGUAGE sql AS $$
+CREATE FUNCTION at402_internal.bad_chore(step int) RETURNS int LANGUAGE sql AS $$
 	SELECT public.note('bad', step); SELECT 1 / step $$;
-CREATE FUNCTION last_chore(step int) RETURNS int LANGUAGE sql AS $$
+CREATE FUNCTION at402_internal.last_chore(step int) RETURNS int LANGUAGE sql AS $$
 	SELECT public.note('last', step); SELECT NULL::int $$;
-CREATE OR REPLACE FUNCTION at402_chores() RETURNS TABLE (function_name text, about text)
+CREATE OR REPLACE FUNCTION at402_internal.at402_chores() RETURNS TABLE (function_name text, about text)
 	LANGUAGE sql AS $$ VALUES ('first_chore', ''), ('bad_chore', ''), ('last_chore', '') $$;
 SQL
 
@@ -52,20 +52,20 @@ subtest 'the worker does chores in steps, and the tables after them' => sub {
 	is(sql($node, "SELECT count(*) FROM ran WHERE chore = 'last'"), 2, 'run again');
 	is(log_count($node, 'at402 could not run bad_chore'), 1, 'it still fails: not logged again');
 
-	sql($node, 'CREATE OR REPLACE FUNCTION bad_chore(step int) RETURNS int LANGUAGE sql
+	sql($node, 'CREATE OR REPLACE FUNCTION at402_internal.bad_chore(step int) RETURNS int LANGUAGE sql
 		AS $$ SELECT NULL::int $$');
 	run_worker(6);
-	sql($node, 'CREATE OR REPLACE FUNCTION bad_chore(step int) RETURNS int LANGUAGE sql
+	sql($node, 'CREATE OR REPLACE FUNCTION at402_internal.bad_chore(step int) RETURNS int LANGUAGE sql
 		AS $$ SELECT 1 / step $$');
 	run_worker(7);
 	is(log_count($node, 'at402 could not run bad_chore'), 2, 'mended, and broken again: logged');
 };
 
 subtest 'a list that cannot be read is logged once' => sub {
-	sql($node, 'ALTER FUNCTION at402_chores() RENAME TO hidden');
+	sql($node, 'ALTER FUNCTION at402_internal.at402_chores() RENAME TO hidden');
 	reload_with($node, 'at402.maintain_interval = 1s');
-	$node->wait_for_log(qr/at402 could not run at402_chores: function public.at402_chores\(\) does/);
-	sql($node, 'ALTER FUNCTION hidden() RENAME TO at402_chores; TRUNCATE ran');
+	$node->wait_for_log(qr/at402 could not run at402_chores: function at402_internal.at402_chores\(\) does/);
+	sql($node, 'ALTER FUNCTION at402_internal.hidden() RENAME TO at402_chores; TRUNCATE ran');
 	wait_for($node, "count(*) > 0 FROM ran WHERE chore = 'last'");
 	is(log_count($node, 'at402 could not run at402_chores'), 1, 'and goes on by itself');
 	reload_with($node, 'at402.maintain_interval = 0');
@@ -101,14 +101,14 @@ SQL
 	is(sql($node, 'SELECT * FROM seen'), 'at402', 'a superuser: its triggers run as at402');
 	sql($node, "TRUNCATE seen; DROP TABLE at402.event_20" . sql($node,
 		"SELECT to_char(now() - interval '1 day', 'YYMMDD')"));
-	sql($node, "$row; SELECT at402_maintain_table('event')");
+	sql($node, "$row; SELECT at402_internal.at402_maintain_table('event')");
 	is(sql($node, 'SELECT * FROM seen'), 'at402', 'one step of one table as well');
 	is(sql($node, "SET ROLE operator; SET at402.partitions_ahead = 9;
 		SELECT count(*) FROM at402_maintain() WHERE table_name = 'ble'"), 1, 'a member may do it');
 	is(sql($node, "SELECT count(*) FROM pg_class WHERE relnamespace = 'at402'::regnamespace
 		AND relowner <> 'at402'::regrole"), 0, 'all belongs to at402');
 	my ($result, $out, $err) = $node->psql($At402::database, "SET ROLE stranger;
-		SELECT at402_maintain_table('position')");
+		SELECT at402_internal.at402_maintain_table('position')");
 	like($err, qr/permission denied for schema at402|must be owner/, 'a stranger may not');
 };
 

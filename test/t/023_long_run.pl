@@ -95,7 +95,7 @@ subtest 'the clock jumps by hours, both ways, under load' => sub {
 subtest 'midnight under load, without partitions ahead of time' => sub {
 	my $to_midnight = 86400 - time() % 86400;
 
-	sql($node, "DO \$\$ DECLARE p regclass; BEGIN FOR p IN SELECT k.partition FROM at402_data_tables() AS t,
+	sql($node, "DO \$\$ DECLARE p regclass; BEGIN FOR p IN SELECT k.partition FROM at402_internal.at402_data_tables() AS t,
 		at402_partitions(to_regclass('at402.' || t.table_name)) AS k WHERE lower(k.span) > now()
 		LOOP EXECUTE format('DROP TABLE %s', p); END LOOP; END \$\$");
 	move_clock($to_midnight - 3);

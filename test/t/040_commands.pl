@@ -170,7 +170,7 @@ foreach my $i (0, 2)
 }
 nothing_came($t, 'what was cancelled or has expired is not sent');
 is(state_of($expiring), 'queued', 'until the upkeep');
-sql($node, 'SELECT at402_maintain_commands()');
+sql($node, 'SELECT at402_internal.at402_maintain_commands()');
 is(state_of($expiring), 'expired', 'what has expired is called so');
 
 # a row that somebody has locked, and the next of its device, wait; others do not

@@ -1,0 +1,21 @@
+-- What at402 asks of a database, and the schema of its own.
+
+-- What trackers send is Latin-1 (ISO 8859-1): only UTF8 can hold all of it.
+DO $$
+BEGIN
+	IF pg_catalog.getdatabaseencoding() OPERATOR(pg_catalog.<>) 'UTF8' THEN
+		RAISE EXCEPTION 'at402 needs a database with encoding UTF8'
+			USING ERRCODE = 'feature_not_supported',
+				DETAIL = pg_catalog.format('The encoding of database "%s" is %s.',
+					pg_catalog.current_database(), pg_catalog.getdatabaseencoding()),
+				HINT = 'CREATE DATABASE fleet ENCODING ''UTF8'' TEMPLATE template0;';
+	END IF;
+END
+$$;
+
+-- What at402 itself calls (statements, views, triggers, operators, other functions) stands here, so
+-- that \df shows what is there to be called.  Names and arguments may change in any version.
+-- Whoever stores or asks needs USAGE: these names are looked up with his rights.
+CREATE SCHEMA at402_internal;
+COMMENT ON SCHEMA at402_internal IS 'functions that at402 itself calls; they may change in any version';
+GRANT USAGE ON SCHEMA at402_internal TO PUBLIC;
