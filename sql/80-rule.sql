@@ -34,7 +34,7 @@ BEGIN
 	EXECUTE (SELECT pg_catalog.replace($sql$
 CREATE FUNCTION at402_test_rule(rule text, since timestamptz, until timestamptz)
 RETURNS TABLE (device_id int, "time" timestamptz, seq smallint, content_hash int, rule_id int,
-	rule_name text, part text, ended_at timestamptz, level text, message text, geom @postgis@.geometry,
+	n smallint, rule_name text, part text, ended_at timestamptz, level text, message text, geom @postgis@.geometry,
 	detail jsonb)
 LANGUAGE plpgsql VOLATILE STRICT
 SET search_path = pg_catalog, pg_temp
@@ -49,12 +49,12 @@ BEGIN
 		FROM alert AS a JOIN at402.position AS p ON p.device_id = a.device_id AND p.time = a.time
 			AND p.seq = a.seq AND p.content_hash = a.content_hash
 	)
-	SELECT a.device_id, a.time, a.seq, a.content_hash, rule_id, rule_name, a.part, a.ended_at, level,
-		a.message, p.geom, jsonb_build_object('since', a.run_since, 'n', a.n)
+	SELECT a.device_id, a.time, a.seq, a.content_hash, rule_id, a.n, rule_name, a.part, a.ended_at, level,
+		a.message, p.geom, jsonb_build_object('since', a.run_since)
 	FROM alert AS a
 		LEFT JOIN place AS p ON p.device_id = a.device_id AND p.time = a.time
 			AND p.seq = a.seq AND p.content_hash = a.content_hash
-	ORDER BY a.time, a.device_id, a.seq, a.content_hash;
+	ORDER BY a.time, a.device_id, a.seq, a.content_hash, a.n;
 END
 $$;
 COMMENT ON FUNCTION at402_test_rule(text, timestamptz, timestamptz) IS
@@ -62,7 +62,7 @@ COMMENT ON FUNCTION at402_test_rule(text, timestamptz, timestamptz) IS
 
 CREATE FUNCTION at402_test_rule(source text, condition text, since timestamptz, until timestamptz)
 RETURNS TABLE (device_id int, "time" timestamptz, seq smallint, content_hash int, rule_id int,
-	rule_name text, part text, ended_at timestamptz, level text, message text, geom @postgis@.geometry,
+	n smallint, rule_name text, part text, ended_at timestamptz, level text, message text, geom @postgis@.geometry,
 	detail jsonb)
 LANGUAGE plpgsql VOLATILE STRICT
 AS $$
@@ -77,14 +77,14 @@ BEGIN
 			AND p.time OPERATOR(pg_catalog.=) a.time AND p.seq OPERATOR(pg_catalog.=) a.seq
 			AND p.content_hash OPERATOR(pg_catalog.=) a.content_hash
 	)
-	SELECT a.device_id, a.time, a.seq, a.content_hash, NULL::pg_catalog.int4, NULL::pg_catalog.text,
-		a.part, a.ended_at, NULL::pg_catalog.text, a.message, p.geom,
-		pg_catalog.jsonb_build_object('since', a.run_since, 'n', a.n)
+	SELECT a.device_id, a.time, a.seq, a.content_hash, NULL::pg_catalog.int4, a.n,
+		NULL::pg_catalog.text, a.part, a.ended_at, NULL::pg_catalog.text, a.message, p.geom,
+		pg_catalog.jsonb_build_object('since', a.run_since)
 	FROM alert AS a
 		LEFT JOIN place AS p ON p.device_id OPERATOR(pg_catalog.=) a.device_id
 			AND p.time OPERATOR(pg_catalog.=) a.time AND p.seq OPERATOR(pg_catalog.=) a.seq
 			AND p.content_hash OPERATOR(pg_catalog.=) a.content_hash
-	ORDER BY a.time, a.device_id, a.seq, a.content_hash;
+	ORDER BY a.time, a.device_id, a.seq, a.content_hash, a.n;
 END
 $$;
 COMMENT ON FUNCTION at402_test_rule(text, text, timestamptz, timestamptz) IS
@@ -148,21 +148,22 @@ $$;
 COMMENT ON FUNCTION at402_outbox_failed(bigint, text) IS
 'what was taken could not be delivered: it is to be had again after 10 s, 20 s, 40 s ... up to an hour, and dead after 10 attempts; returns its state, NULL: it is not leased';
 
-CREATE FUNCTION at402_acknowledge(device_id int, "time" timestamptz, seq int, content_hash int, rule_id int)
+CREATE FUNCTION at402_acknowledge(device_id int, "time" timestamptz, seq int, content_hash int, rule_id int,
+	n int DEFAULT NULL)
 RETURNS bool
-LANGUAGE sql VOLATILE STRICT
+LANGUAGE sql VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $$
 	WITH seen AS (
 		UPDATE at402.alert AS a SET acknowledged_by = current_user, acknowledged_at = clock_timestamp()
 		WHERE a.device_id = $1 AND a.time = $2 AND a.seq = $3 AND a.content_hash = $4 AND a.rule_id = $5
-			AND a.acknowledged_at IS NULL
+			AND ($6 IS NULL OR a.n = $6) AND a.acknowledged_at IS NULL
 		RETURNING 1
 	)
 	SELECT EXISTS (SELECT FROM seen)
 $$;
-COMMENT ON FUNCTION at402_acknowledge(int, timestamptz, int, int, int) IS
-'the caller has seen the alert with this key; false: there is none, or somebody has seen it before';
+COMMENT ON FUNCTION at402_acknowledge(int, timestamptz, int, int, int, int) IS
+'the caller has seen the alert with this key, n NULL: all that the rule raised for this report; false: there is none, or somebody has seen it before';
 
 -- ---- by the clock ----
 

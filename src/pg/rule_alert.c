@@ -126,12 +126,13 @@ run_with(At402Statement statement, List *items, const Oid *types, int count,
 	return at402_run(statement, args, NULL);
 }
 
-static const Oid alert_types[] = {INT4OID, TIMESTAMPTZOID, INT2OID, INT4OID, INT4OID, TEXTOID,
-	TIMESTAMPTZOID, TEXTOID, TEXTOID, TEXTOID, TIMESTAMPTZOID, INT4OID, FLOAT8OID, FLOAT8OID};
+static const Oid alert_types[] = {INT4OID, TIMESTAMPTZOID, INT2OID, INT4OID, INT4OID, INT2OID, TEXTOID,
+	TIMESTAMPTZOID, TEXTOID, TEXTOID, TEXTOID, TIMESTAMPTZOID, FLOAT8OID, FLOAT8OID};
 static const Oid place_types[] = {INT4OID, TIMESTAMPTZOID, INT2OID, INT4OID, BOOLOID};
-static const Oid end_types[] = {INT4OID, TIMESTAMPTZOID, INT2OID, INT4OID, INT4OID, TIMESTAMPTZOID};
+static const Oid end_types[] = {INT4OID, TIMESTAMPTZOID, INT2OID, INT4OID, INT4OID, INT2OID,
+	TIMESTAMPTZOID};
 static const Oid run_types[] = {INT4OID, INT4OID, TEXTOID, INT4OID, TIMESTAMPTZOID, BOOLOID,
-	TIMESTAMPTZOID, INT2OID, INT4OID};
+	TIMESTAMPTZOID, INT2OID, INT4OID, INT2OID};
 
 static void
 push_report(Array **arrays, const void *item)
@@ -160,6 +161,7 @@ push_key(Array **arrays, const void *item)
 
 	push_report(arrays, item);
 	push(arrays[4], Int32GetDatum(a->rule->id), false);
+	push(arrays[5], Int16GetDatum(a->n), false);
 }
 
 static void
@@ -168,13 +170,12 @@ push_alert(Array **arrays, const void *item)
 	const At402Alert *a = item;
 
 	push_key(arrays, item);
-	push(arrays[5], CStringGetTextDatum(a->part), false);
-	push(arrays[6], TimestampTzGetDatum(a->ended_at), !a->has_end);
-	push(arrays[7], CStringGetTextDatum(a->rule->level), false);
-	push(arrays[8], CStringGetTextDatum(a->message), false);
-	push(arrays[9], CStringGetTextDatum(a->rule->name), false);
-	push(arrays[10], TimestampTzGetDatum(a->since), false);
-	push(arrays[11], Int32GetDatum(a->n), false);
+	push(arrays[6], CStringGetTextDatum(a->part), false);
+	push(arrays[7], TimestampTzGetDatum(a->ended_at), !a->has_end);
+	push(arrays[8], CStringGetTextDatum(a->rule->level), false);
+	push(arrays[9], CStringGetTextDatum(a->message), false);
+	push(arrays[10], CStringGetTextDatum(a->rule->name), false);
+	push(arrays[11], TimestampTzGetDatum(a->since), false);
 	push(arrays[12], Float8GetDatum(a->longitude), !a->has_place);
 	push(arrays[13], Float8GetDatum(a->latitude), !a->has_place);
 }
@@ -185,7 +186,7 @@ push_end(Array **arrays, const void *item)
 	const At402Alert *a = item;
 
 	push_key(arrays, item);
-	push(arrays[5], TimestampTzGetDatum(a->ended_at), !a->has_end);
+	push(arrays[6], TimestampTzGetDatum(a->ended_at), !a->has_end);
 }
 
 static void
@@ -210,6 +211,7 @@ push_run(Array **arrays, const void *item)
 	push(arrays[6], TimestampTzGetDatum(run->alert.time), !run->has_alert);
 	push(arrays[7], Int16GetDatum(run->alert.seq), !run->has_alert);
 	push(arrays[8], Int32GetDatum(run->alert.content_hash), !run->has_alert);
+	push(arrays[9], Int16GetDatum(run->alert_n), !run->has_alert);
 }
 
 /* ---- messages ---- */
@@ -268,7 +270,7 @@ new_alerts(const At402RuleBatch *b, const At402Rule *rule)
 	{
 		At402Alert *a = lfirst(lc);
 
-		if (a->is_new && !a->dropped && is_of(b, rule, a->rule))
+		if (a->is_new && is_of(b, rule, a->rule))
 			found = lappend(found, a);
 	}
 	return found;
@@ -368,7 +370,7 @@ write_all(void *argument)
 	run_with(AT402_SQL_ALERT_ENDS, w->ends, end_types, lengthof(end_types), push_end);
 	run_with(AT402_SQL_RUNS_GONE, w->runs, run_types, 3, push_place);
 	run_with(AT402_SQL_RUNS_ON, w->on, run_types, lengthof(run_types), push_run);
-	run_with(AT402_SQL_OUTBOX, w->delivered, alert_types, 5, push_key);
+	run_with(AT402_SQL_OUTBOX, w->delivered, alert_types, 6, push_key);
 	SPI_finish();
 }
 
@@ -498,9 +500,9 @@ notify(const At402RuleBatch *b)
 
 	Async_Notify("at402_alert",
 				 psprintf("{\"count\": %d, \"device_id\": %d, \"time\": \"%s\", \"seq\": %d, "
-						  "\"content_hash\": %d, \"rule_id\": %d}",
+						  "\"content_hash\": %d, \"rule_id\": %d, \"n\": %d}",
 						  b->raised, b->newest->key.device_id, time, b->newest->key.seq,
-						  b->newest->key.content_hash, b->newest->rule->id));
+						  b->newest->key.content_hash, b->newest->rule->id, b->newest->n));
 }
 
 void

@@ -21,6 +21,7 @@ typedef struct At402Run
 	bool		decided;
 	bool		has_alert;
 	At402Key	alert;
+	int			alert_n;		/* see At402Alert */
 	bool		on;				/* it is to be in the table */
 } At402Run;
 

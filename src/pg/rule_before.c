@@ -89,6 +89,7 @@ read_runs(At402RuleBatch *b)
 		run->has_alert = !is_null(i, 7);
 		run->alert = (At402Key) {run->device_id, DatumGetTimestampTz(column(i, 7)),
 			DatumGetInt16(column(i, 8)), DatumGetInt32(column(i, 9))};
+		run->alert_n = DatumGetInt16(column(i, 10));
 		run->on = true;
 	}
 	SPI_finish();
@@ -111,9 +112,10 @@ at402_alerts_of(const At402Rule *rule, List *devices, TimestampTz since)
 		a->rule = rule;
 		a->key = (At402Key) {DatumGetInt32(column(i, 1)), DatumGetTimestampTz(column(i, 2)),
 			DatumGetInt16(column(i, 3)), DatumGetInt32(column(i, 4))};
-		a->part = TextDatumGetCString(column(i, 5));
-		a->has_end = !is_null(i, 6);
-		a->ended_at = DatumGetTimestampTz(column(i, 6));
+		a->n = DatumGetInt16(column(i, 5));
+		a->part = TextDatumGetCString(column(i, 6));
+		a->has_end = !is_null(i, 7);
+		a->ended_at = DatumGetTimestampTz(column(i, 7));
 		alerts = lappend(alerts, a);
 		MemoryContextSwitchTo(spi);
 	}

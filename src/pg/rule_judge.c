@@ -149,11 +149,8 @@ judge_false(At402Judge *j, const At402Row *row)
 static void
 judge_alone(At402Judge *j, const At402Row *row)
 {
-	At402Alert *alert;
+	At402Alert *alert = raise_alert(j, row, row->key.time);
 
-	if (find_alert(j, &row->key) != NULL)
-		return;
-	alert = raise_alert(j, row, row->key.time);
 	if (alert == NULL)
 		return;
 	alert->has_end = alert->end_found = true;

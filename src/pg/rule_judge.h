@@ -15,7 +15,6 @@ typedef struct At402Alert
 	const char *part;
 	TimestampTz since;			/* when the condition began to hold */
 	bool		is_new;
-	bool		dropped;		/* another part of the report has raised it already */
 	bool		has_end;
 	TimestampTz ended_at;
 	bool		end_found;		/* it was, by the rows that were judged */

@@ -223,41 +223,6 @@ new_judge(Judging *g)
 	return (At402Judge) {.rule = g->rule, .oldest = g->b->oldest, .former = &g->former};
 }
 
-/* The alert of the same report and rule that another part has raised; NULL: none. */
-static At402Alert *
-raised_by_other(const Judging *g, const At402Alert *alert)
-{
-	for (int i = list_length(g->b->alerts) - 1; i >= 0; i--)
-	{
-		At402Alert *a = list_nth(g->b->alerts, i);
-
-		if (a->rule != g->rule || a->key.device_id != alert->key.device_id)
-			return NULL;
-		if (a->is_new && !a->dropped && at402_compare_keys(&a->key, &alert->key) == 0)
-			return a;
-	}
-	return NULL;
-}
-
-/* A report raises one alert of a rule: that of its first row. */
-static void
-keep_new(Judging *g, At402Alert *alert)
-{
-	At402Alert *other = raised_by_other(g, alert);
-	At402Run   *run;
-
-	if (other != NULL && other->n < alert->n)
-		alert->dropped = true;
-	else if (other != NULL)
-	{
-		other->dropped = true;
-		run = at402_run_of(g->b, g->rule->id, other->key.device_id, other->part, false);
-		if (run != NULL)
-			run->has_alert = false;
-	}
-	g->b->alerts = lappend(g->b->alerts, alert);
-}
-
 /* Alerts that began or ended; existing ones as they were are left alone. */
 static void
 keep_alerts(Judging *g, const At402Judge *j)
@@ -268,9 +233,7 @@ keep_alerts(Judging *g, const At402Judge *j)
 	{
 		At402Alert *a = lfirst(lc);
 
-		if (a->is_new)
-			keep_new(g, a);
-		else if (a->end_found)
+		if (a->is_new || a->end_found)
 			g->b->alerts = lappend(g->b->alerts, a);
 	}
 }
@@ -280,7 +243,7 @@ static void
 keep_run(Judging *g, const At402Judge *j, int device_id, const char *part)
 {
 	At402Run   *run = at402_run_of(g->b, g->rule->id, device_id, part, j->on);
-	bool		has_alert = j->raised != NULL && !j->raised->dropped;
+	bool		has_alert = j->raised != NULL;
 
 	if (run == NULL)
 		return;
@@ -296,8 +259,10 @@ keep_run(Judging *g, const At402Judge *j, int device_id, const char *part)
 	run->since = j->since;
 	run->decided = j->decided;
 	run->has_alert = has_alert;
-	if (has_alert)
-		run->alert = j->raised->key;
+	if (!has_alert)
+		return;
+	run->alert = j->raised->key;
+	run->alert_n = j->raised->n;
 }
 
 static At402Alert *
@@ -307,6 +272,7 @@ alert_of_run(const Judging *g, const At402Run *run)
 
 	a->rule = g->rule;
 	a->key = run->alert;
+	a->n = run->alert_n;
 	a->part = run->part;
 	return a;
 }

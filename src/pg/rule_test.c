@@ -53,25 +53,6 @@ is_shown(const Test *t, const At402Alert *a)
 	return a->key.time >= t->since && a->key.time < t->until;
 }
 
-/* A report raises one alert of a rule, that of its first row: see rule_run.c. */
-static void
-show(Test *t, At402Alert *alert)
-{
-	for (int i = list_length(t->found) - 1; i >= 0; i--)
-	{
-		At402Alert *a = list_nth(t->found, i);
-
-		if (a->key.device_id != alert->key.device_id)
-			break;
-		if (at402_compare_keys(&a->key, &alert->key) != 0)
-			continue;
-		if (alert->n < a->n)
-			*a = *alert;
-		return;
-	}
-	t->found = lappend(t->found, alert);
-}
-
 static void
 end_sequence(Test *t)
 {
@@ -80,7 +61,7 @@ end_sequence(Test *t)
 	at402_judge_end(&t->judge);
 	foreach(lc, t->judge.alerts)
 		if (is_shown(t, lfirst(lc)))
-			show(t, lfirst(lc));
+			t->found = lappend(t->found, lfirst(lc));
 }
 
 static bool

@@ -56,8 +56,9 @@
 #define UNNEST_4 UNNEST_3 ", " UNNEST(4)
 #define UNNEST_5 UNNEST_4 ", " UNNEST(5)
 #define UNNEST_6 UNNEST_5 ", " UNNEST(6)
-#define UNNEST_9 UNNEST_6 ", " UNNEST(7) ", " UNNEST(8) ", " UNNEST(9)
-#define UNNEST_14 UNNEST_9 ", " UNNEST(10) ", " UNNEST(11) ", " UNNEST(12) ", " UNNEST(13) ", " UNNEST(14)
+#define UNNEST_7 UNNEST_6 ", " UNNEST(7)
+#define UNNEST_10 UNNEST_7 ", " UNNEST(8) ", " UNNEST(9) ", " UNNEST(10)
+#define UNNEST_14 UNNEST_10 ", " UNNEST(11) ", " UNNEST(12) ", " UNNEST(13) ", " UNNEST(14)
 
 /* What a statement is made of. */
 typedef enum Pattern

@@ -8,15 +8,15 @@
 CREATE VIEW alerts AS
 	SELECT a.rule_name, d.imei, to_char(a.time, 'HH24:MI:SS') AS at, to_char(a.ended_at, 'HH24:MI:SS') AS ended,
 		substr(a.detail->>'since', 12, 8) AS since, a.part, a.message
-	FROM at402.alert AS a JOIN at402.device AS d ON d.id = a.device_id ORDER BY 1, 2, 3;
+	FROM at402.alert AS a JOIN at402.device AS d ON d.id = a.device_id ORDER BY 1, 2, 3, a.seq, a.n;
 -- What replay says and the table does not, and the other way round
 CREATE VIEW differences AS
 	WITH live AS (
-		SELECT device_id, time, seq, content_hash, rule_id, rule_name, part, ended_at, level, message, detail
+		SELECT device_id, time, seq, content_hash, rule_id, n, rule_name, part, ended_at, level, message, detail
 		FROM at402.alert
 	), replay AS (
-		SELECT t.device_id, t.time, t.seq, t.content_hash, t.rule_id, t.rule_name, t.part, t.ended_at, t.level,
-			t.message, t.detail
+		SELECT t.device_id, t.time, t.seq, t.content_hash, t.rule_id, t.n, t.rule_name, t.part, t.ended_at,
+			t.level, t.message, t.detail
 		FROM at402.rule AS r, at402_test_rule(r.name, '-infinity', 'infinity') AS t WHERE r.source <> 'state'
 	)
 	SELECT 'live' AS only_in, * FROM (SELECT * FROM live EXCEPT SELECT * FROM replay) AS l

@@ -99,6 +99,21 @@ SELECT count(*) >= 0 FROM at402_maintain();
 SELECT rule_name, time, ended_at, seq, content_hash, message FROM at402.alert WHERE rule_name IN ('trip', 'short') ORDER BY 2;
 SELECT time, message FROM at402_test_rule('trip', '-infinity', 'infinity');
 
+-- ---- two events of a report are two alerts, delivered and seen each for itself ----
+
+BEGIN;
+INSERT INTO at402.rule (name, source, condition, level, message, channels) VALUES
+	('both', 'event', 'r.kind IN (''panic'', ''towing'')', 'info', '{kind}', '{both}');
+SELECT send(:a, report('23:00:00', 'panic towing'));
+SELECT n, message FROM at402.alert WHERE rule_name = 'both' ORDER BY n;
+SELECT payload->>'n' AS n, payload->>'message' AS message FROM at402_outbox_take('both', 9);
+SELECT device_id, time, seq, content_hash, rule_id FROM at402.alert WHERE rule_name = 'both' LIMIT 1 \gset
+SELECT at402_acknowledge(:device_id, :'time', :seq, :content_hash, :rule_id, 1);
+SELECT n, acknowledged_at IS NOT NULL AS seen FROM at402.alert WHERE rule_name = 'both' ORDER BY n;
+SELECT at402_acknowledge(:device_id, :'time', :seq, :content_hash, :rule_id);
+SELECT count(*) FROM at402.alert WHERE rule_name = 'both' AND acknowledged_at IS NOT NULL;
+ROLLBACK;
+
 -- ---- seen ----
 
 SELECT device_id, time, seq, content_hash, rule_id FROM at402.alert WHERE rule_name = 'panic' \gset
