@@ -293,22 +293,10 @@ BEGIN
 		INTO fuel_l
 		FROM at402.can AS c
 		WHERE c.device_id = t.device_id AND c.time BETWEEN t.started_at AND t.last_at;
-		SELECT k.driver_id INTO driver_id
-		FROM at402.io AS i JOIN at402.driver_key AS k ON ltrim(upper(k.serial), '0') = ltrim(upper(i.text_value), '0')
-		WHERE i.device_id = t.device_id AND i.kind = 'driver_id'
-			AND i.time BETWEEN t.started_at - interval '10 minutes' AND t.last_at AND k.valid @> i.time
-			AND i.state IS NOT FALSE			-- whoever may not drive does not
-			-- a number in reports, hex in what devices ask
-			AND coalesce(ltrim(upper(k.family), '0') = ltrim(upper(
-				CASE jsonb_typeof(i.data->'family') WHEN 'number' THEN to_hex((i.data->>'family')::int)
-				ELSE i.data->>'family' END), '0'), true)
-		ORDER BY i.time < t.started_at, CASE WHEN i.time < t.started_at THEN i.time END DESC,
-			i.time, i.seq, k.driver_id
-		LIMIT 1;
-		SELECT v.vehicle_id INTO vehicle_id FROM at402.vehicle_device AS v
-		WHERE v.device_id = t.device_id AND v.valid @> t.started_at;
-		start_geofence := (SELECT f FROM @extschema@.at402_geofence_at(t.start_geom, t.started_at) AS f LIMIT 1);
-		end_geofence := (SELECT f FROM @extschema@.at402_geofence_at(t.end_geom, t.ended_at) AS f LIMIT 1);
+		driver_id := at402_internal.at402_trip_driver(t.device_id, t.started_at, t.last_at);
+		vehicle_id := at402_internal.at402_trip_vehicle(t.device_id, t.started_at);
+		start_geofence := at402_internal.at402_trip_geofence(t.start_geom, t.started_at);
+		end_geofence := at402_internal.at402_trip_geofence(t.end_geom, t.ended_at);
 		RETURN NEXT;
 	END LOOP;
 END
@@ -374,7 +362,8 @@ COMMENT ON FUNCTION at402_stops(text, timestamptz, timestamptz, int, float8, int
 'stops of a device that overlap the time from since up to until, each as a whole: from the end of a trip, or the first report, to the start of the next; ended_at is NULL while it stands, duration is up to the last report then.  idle: with ignition on.  geom: the first valid fix.  The last four arguments as in at402_trips';
 
 -- Derives the trips of devices that reports have come of (device_state.dirty_since),
--- some devices in each step, in the order of their ids.
+-- or whose trips are of another kind now, some devices in each step, in the order of
+-- their ids.
 --
 -- No row of a device is locked while its trips are derived: ingestion does not
 -- wait.  A report that is committed meanwhile has changed device_state first.
@@ -400,7 +389,7 @@ DECLARE
 	former_start	timestamptz;
 	former_end	timestamptz;
 BEGIN
-	IF to_regclass('at402.trip') IS NULL THEN
+	IF to_regclass('at402.trip_due') IS NULL THEN		-- which came last of what is needed here
 		RETURN NULL;
 	END IF;
 	-- one at a time: of two that derive the same trip, one would fail
@@ -408,9 +397,10 @@ BEGIN
 
 	SELECT array_agg(d.device_id), array_agg(d.kind), array_agg(d.version), array_agg(d.dirty_since)
 	INTO devices, kinds, versions, starts
-	FROM (SELECT s.device_id, s.dirty_since, s.xmin AS version, coalesce(v.trip_by, 'ignition') AS kind
+	FROM (SELECT s.device_id, s.xmin AS version, coalesce(v.trip_by, 'ignition') AS kind,
+			CASE WHEN s.trip_by <> v.trip_by THEN '-infinity' ELSE s.dirty_since END AS dirty_since
 		  FROM at402.device_state AS s LEFT JOIN at402.device AS v ON v.id = s.device_id
-		  WHERE s.device_id > after AND s.dirty_since IS NOT NULL
+		  WHERE s.device_id > after AND (s.dirty_since IS NOT NULL OR s.trip_by <> v.trip_by)
 		  ORDER BY s.device_id LIMIT 50) AS d;
 	IF devices IS NULL THEN
 		RETURN NULL;
@@ -486,7 +476,8 @@ BEGIN
 		PERFORM FROM at402.device_state AS s
 		WHERE s.device_id = devices[i] AND s.xmin = versions[i] FOR UPDATE SKIP LOCKED;
 		IF FOUND THEN
-			UPDATE at402.device_state AS s SET dirty_since = NULL WHERE s.device_id = devices[i];
+			UPDATE at402.device_state AS s SET dirty_since = NULL, trip_by = kinds[i]
+			WHERE s.device_id = devices[i];
 		END IF;
 	END LOOP;
 	RETURN devices[cardinality(devices)];

@@ -29,3 +29,19 @@ CREATE VIEW trips AS
 	SELECT d.imei, clock(t.started_at) AS started, clock(t.ended_at) AS ended, t.distance_km AS km,
 		t.odometer_km AS odo, t.duration, t.idle, t.max_speed_kmh AS top, t.mean_speed_kmh AS mean
 	FROM at402.trip AS t JOIN at402.device AS d ON d.id = t.device_id ORDER BY 1, 2;
+-- what the table has, and what at402_trips() finds
+CREATE VIEW table_trips AS
+	SELECT d.imei, to_jsonb(t) - 'device_id' - 'rules_seen' AS trip FROM at402.trip AS t JOIN at402.device AS d ON d.id = t.device_id;
+CREATE VIEW function_trips AS
+	SELECT t.imei, to_jsonb(t) - 'device_id' - 'imei' AS trip
+	FROM at402.device AS d, at402_trips(d.imei, '-infinity', 'infinity') AS t;
+-- in which ways two sets of trips differ: none
+CREATE FUNCTION differences(a text, b text) RETURNS bigint LANGUAGE plpgsql AS $$
+DECLARE
+	n	bigint;
+BEGIN
+	EXECUTE format('SELECT count(*) FROM ((TABLE %1$s EXCEPT TABLE %2$s) UNION ALL (TABLE %2$s EXCEPT TABLE %1$s)) AS d', a, b)
+	INTO n;
+	RETURN n;
+END
+$$;

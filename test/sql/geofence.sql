@@ -137,7 +137,7 @@ CREATE ROLE regress_planner;
 GRANT USAGE ON SCHEMA at402 TO regress_planner;
 GRANT SELECT ON ALL TABLES IN SCHEMA at402 TO regress_planner;
 GRANT INSERT, UPDATE, DELETE ON at402.geofence, at402.geofence_version, at402.geofence_visit,
-	at402.geofence_pending, at402.event TO regress_planner;
+	at402.geofence_pending, at402.event, at402.trip_due TO regress_planner;
 SET ROLE regress_planner;
 INSERT INTO at402.geofence (id, name, geom, radius_m) VALUES (30, 'planned', 'SRID=4326;POINT(1 52)', 100);
 UPDATE at402.geofence SET radius_m = 200 WHERE id = 30;

@@ -57,21 +57,6 @@ BEGIN
 	END LOOP;
 END
 $$;
-CREATE VIEW table_trips AS
-	SELECT d.imei, to_jsonb(t) - 'device_id' - 'rules_seen' AS trip FROM at402.trip AS t JOIN at402.device AS d ON d.id = t.device_id;
-CREATE VIEW function_trips AS
-	SELECT t.imei, to_jsonb(t) - 'device_id' - 'imei' AS trip
-	FROM (SELECT DISTINCT imei FROM day) AS d, at402_trips(d.imei, '-infinity', 'infinity') AS t;
--- in which ways two sets of trips differ: none
-CREATE FUNCTION differences(a text, b text) RETURNS bigint LANGUAGE plpgsql AS $$
-DECLARE
-	n	bigint;
-BEGIN
-	EXECUTE format('SELECT count(*) FROM ((TABLE %1$s EXCEPT TABLE %2$s) UNION ALL (TABLE %2$s EXCEPT TABLE %1$s)) AS d', a, b)
-	INTO n;
-	RETURN n;
-END
-$$;
 
 CALL feed('forward', 2000);
 CREATE TEMP TABLE expected AS TABLE table_trips;

@@ -88,6 +88,51 @@ subtest 'a transaction that read before cannot undo what came since' => sub {
 	is(trips(3), '10|30', 'the table is right after the next run');
 };
 
+subtest 'a vehicle that is told while trips are derived' => sub {
+	my ($one, $two) = map { $node->background_psql($At402::database) } 1 .. 2;
+	my ($device, $other) = map { device_id($node, $_) } 3, 2;
+	my $vehicles = 'SELECT device_id, vehicle_id FROM at402.trip AS t
+		WHERE device_id IN (2, 3) AND vehicle_id IS NOT NULL ORDER BY 1' =~ s/2, 3/$other, $device/r;
+
+	sql($node, "INSERT INTO at402.vehicle (id, name) VALUES (1, 'van'), (2, 'car')");
+	$_->query_safe('BEGIN') for $one, $two;
+	$one->query_safe("INSERT INTO at402.vehicle_device (vehicle_id, device_id) VALUES (1, $device)");
+	$two->query_safe("INSERT INTO at402.vehicle_device (vehicle_id, device_id) VALUES (2, $other)");
+	send_ok(3, 20 => 1);
+	sql($node, "SET statement_timeout = '20s'; SELECT at402_maintain()");
+	is(sql($node, $vehicles), '', 'what is not committed is not waited for, nor does storing wait');
+	$one->query_safe('COMMIT');
+	sql($node, 'SELECT at402_maintain()');
+	is(sql($node, $vehicles), "$device|1", 'after the commit, the next time');
+
+	# another session commits when the trips have been read, and some are derived by what was before
+	sql($node, "DELETE FROM late; UPDATE at402.device_state SET dirty_since = '-infinity'; DELETE FROM at402.trip");
+	sql($node, q(CREATE OR REPLACE FUNCTION interfere() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $$
+		BEGIN
+			PERFORM FROM public.dblink('dbname=' || current_database(), 'SET statement_timeout = 10000;
+				UPDATE at402.vehicle_device SET vehicle_id = 2 RETURNING 1') AS t (n int);
+			RETURN NEW;
+		END $$;
+		CREATE TRIGGER interfere AFTER INSERT ON at402.trip
+			FOR EACH ROW EXECUTE FUNCTION interfere()));
+	sql($node, 'SELECT at402_maintain()');
+	sql($node, 'DROP TRIGGER interfere ON at402.trip');
+	is(sql($node, "SELECT DISTINCT vehicle_id FROM at402.trip WHERE device_id = $device"), '2', 'all trips are right');
+
+	# a snapshot of before does not know of the trip
+	$one->query_safe("INSERT INTO at402.vehicle_device (vehicle_id, device_id) VALUES (1, " . device_id($node, 1) . ')');
+	$one->query_safe('BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT count(*) FROM at402.trip');
+	$two->query_safe('COMMIT');
+	send_ok(2, 50 => 1);
+	sql($node, 'SELECT at402_maintain()');
+	$one->query('SELECT at402_maintain(); COMMIT');
+	sql($node, 'SELECT at402_maintain()');
+	is(sql($node, "SELECT string_agg(vehicle_id::text, ',') FROM at402.trip WHERE device_id = $other"), '2,2',
+		'the table is right after the next run');
+	$_->quit for $one, $two;
+	is(sql($node, 'SELECT count(*) FROM at402.trip_due'), '0', 'and nothing is left to do');
+};
+
 subtest 'the worker does it by itself' => sub {
 	send_ok(4, 10 => 1, 20 => 0, 30 => 1);
 	reload_with($node, 'at402.maintain_interval = 1s');
