@@ -226,7 +226,7 @@ is_deeply([sort $operations =~ /^\| `(at402\.\w+)` \|/mg], \@settings,
 	'doc/operations.md has a line for each setting, and no other');
 none('it says what each column of the views of statistics means',
 	unsaid(map { "| `$_` |" } slurp('sql/70-stat.sql') =~ /OUT "?(\w+)/g));
-my @quarantined = map { code($_) =~ /\bquarantine(?:_item)?\((.*?)\);/gs } @pg;
+my @quarantined = map { code($_) =~ /\bat402_quarantine\((.*?)\);/gs } @pg;
 none('it says what each reason of the quarantine means',
 	unsaid(map { "| `$_` |" } map { /"([a-z_]+)"/g } @quarantined));
 my ($kinds) = slurp('sql/40-tables.sql') =~ /\('event', 'kind', .*?,\s*'(.*?)'\)/s;

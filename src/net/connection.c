@@ -13,7 +13,7 @@
  * go to a buffer of exactly their size: memory follows what a peer has sent,
  * not what the length in a header promises, and a silent connection has none.
  *
- * What the slot shows (sender, peer, counts) is kept there and only there.
+ * Who sends, and how much has come, is kept in the connection; its slot shows it.
  */
 #include "net/internal.h"
 
@@ -32,18 +32,6 @@ index_of(const at402_net *net, const at402_connection *c)
 	return (int) (c - net->connections);
 }
 
-static at402_net_slot *
-slot_of(const at402_net *net, const at402_connection *c)
-{
-	return &net->slots[index_of(net, c)];
-}
-
-static at402_ticket
-ticket_of(const at402_net *net, const at402_connection *c)
-{
-	return at402_ticket_make(AT402_TICKET_CONNECTION, c->generation, index_of(net, c));
-}
-
 at402_connection *
 at402_connection_find(at402_net *net, at402_ticket ticket)
 {
@@ -53,7 +41,7 @@ at402_connection_find(at402_net *net, at402_ticket ticket)
 	if (at402_ticket_kind_of(ticket) != AT402_TICKET_CONNECTION || index >= (uint32_t) net->used)
 		return NULL;
 	c = &net->connections[index];
-	return c->fd >= 0 && ticket_of(net, c) == ticket ? c : NULL;
+	return c->fd >= 0 && c->from.ticket == ticket ? c : NULL;
 }
 
 /* Odd even where a process that died within a change left the number odd. */
@@ -79,6 +67,19 @@ at402_slot_clear(at402_net_slot *slot)
 {
 	slot_change(slot);
 	slot->in_use = false;
+	slot_changed(slot);
+}
+
+/* Shows what is known of it now. */
+static void
+publish(const at402_net *net, const at402_connection *c)
+{
+	at402_net_slot *slot = &net->slots[index_of(net, c)];
+
+	slot_change(slot);
+	slot->in_use = true;
+	slot->from = c->from;
+	slot->traffic = c->traffic;
 	slot_changed(slot);
 }
 
@@ -141,7 +142,6 @@ start(at402_net *net, int fd, const at402_address *peer)
 	const int	on = 1;
 	struct in6_addr address = at402_address_v6(peer);
 	at402_connection *c;
-	at402_net_slot *slot;
 	uint32_t	generation;
 
 	if (!may_connect(net, &address))
@@ -159,24 +159,17 @@ start(at402_net *net, int fd, const at402_address *peer)
 	generation = c->generation;
 	*c = (at402_connection) {.fd = fd, .generation = generation, .interest = AT402_POLL_READ};
 	c->begun_ms = c->since_ms = at402_now_ms();
+	c->from.ticket = at402_ticket_make(AT402_TICKET_CONNECTION, generation, index_of(net, c));
+	at402_address_text(peer, c->from.peer, &c->from.peer_port);
+	c->traffic.connected_at = unix_us();
 	net->addresses[index_of(net, c)] = address;
-
-	slot = slot_of(net, c);
-	slot_change(slot);
-	slot->in_use = true;
-	slot->imei[0] = '\0';
-	slot->protocol = '\0';
-	at402_address_text(peer, slot->peer, &slot->peer_port);
-	slot->connected_at = unix_us();
-	slot->last_frame_at = 0;
-	slot->frames = slot->answers = slot->bytes = 0;
-	slot_changed(slot);
+	publish(net, c);
 	at402_count(&net->counters->connections, 1);
 
 	/* An answer must not wait for a full segment; both calls are only advice */
 	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
 	setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on));
-	if (!at402_poller_add(net->poller, fd, c->interest, ticket_of(net, c)))
+	if (!at402_poller_add(net->poller, fd, c->interest, c->from.ticket))
 	{
 		at402_count(&net->counters->refused, 1);
 		at402_connection_free(net, c);
@@ -253,31 +246,22 @@ hold(at402_net *net, at402_connection *c, const uint8_t *bytes, size_t length)
 
 /* Offers one good frame.  False: it was turned down. */
 static bool
-offer(at402_net *net, at402_connection *c, at402_arrival *arrival)
+offer(at402_net *net, at402_connection *c, at402_input *input)
 {
-	at402_net_slot *slot = slot_of(net, c);
-
-	if (arrival->kind == AT402_FRAME_LOGIN)
+	if (input->kind == AT402_FRAME_LOGIN)
 	{
-		arrival->logged_in = true;
-		at402_read_login(arrival);
+		input->from.logged_in = true;
+		at402_input_login(input);
 	}
 
 	c->due++;					/* the callback may decide at once */
-	if (!at402_offer(net, arrival))
+	if (!at402_offer(net, input))
 	{
 		c->due--;
 		return false;
 	}
-
-	if (arrival->kind == AT402_FRAME_LOGIN)
-	{
-		c->logged_in = true;
-		slot_change(slot);
-		memcpy(slot->imei, arrival->imei, sizeof(slot->imei));
-		slot->protocol = arrival->protocol;
-		slot_changed(slot);
-	}
+	if (input->kind == AT402_FRAME_LOGIN)
+		c->from = input->from;
 	return true;
 }
 
@@ -288,16 +272,9 @@ offer(at402_net *net, at402_connection *c, at402_arrival *arrival)
 static void
 cut(at402_net *net, at402_connection *c, const uint8_t *bytes, size_t available, size_t received)
 {
-	at402_net_slot *slot = slot_of(net, c);
-	at402_arrival arrival = {.ticket = ticket_of(net, c),
-							 .logged_in = c->logged_in,
-							 .protocol = slot->protocol,
-							 .peer_port = slot->peer_port};
+	at402_input input = {.from = c->from, .transport = "tcp"};
 	size_t		used = 0;
 	uint64_t	frames = 0;
-
-	memcpy(arrival.imei, slot->imei, sizeof(arrival.imei));
-	memcpy(arrival.peer, slot->peer, sizeof(arrival.peer));
 
 	while (used < available && !c->closing)
 	{
@@ -324,10 +301,10 @@ cut(at402_net *net, at402_connection *c, const uint8_t *bytes, size_t available,
 		}
 		else
 		{
-			arrival.bytes = bytes + used;
-			arrival.length = frame.length;
-			arrival.kind = frame.kind;
-			if (!offer(net, c, &arrival))
+			input.bytes = bytes + used;
+			input.length = frame.length;
+			input.kind = frame.kind;
+			if (!offer(net, c, &input))
 			{
 				at402_connection_wait(net, c);
 				break;
@@ -343,6 +320,7 @@ cut(at402_net *net, at402_connection *c, const uint8_t *bytes, size_t available,
 	{
 		c->proven = true;
 		c->since_ms = at402_now_ms();
+		c->traffic.last_frame_at = unix_us();
 	}
 	if (c->proven && !c->closing)
 	{
@@ -352,12 +330,9 @@ cut(at402_net *net, at402_connection *c, const uint8_t *bytes, size_t available,
 			c->begun_ms = at402_now_ms();
 	}
 
-	slot_change(slot);
-	slot->bytes += received;
-	slot->frames += frames;
-	if (frames > 0)
-		slot->last_frame_at = unix_us();
-	slot_changed(slot);
+	c->traffic.bytes += received;
+	c->traffic.frames += frames;
+	publish(net, c);
 
 	if (!c->closing && !hold(net, c, bytes + used, available - used))
 	{
@@ -444,7 +419,6 @@ static bool
 send_answers(at402_net *net, at402_connection *c)
 {
 	uint8_t		answers[256];
-	at402_net_slot *slot = slot_of(net, c);
 
 	memset(answers, AT402_ACK, sizeof(answers));
 	while (c->unsent > 0)
@@ -456,9 +430,8 @@ send_answers(at402_net *net, at402_connection *c)
 			return errno == EAGAIN || errno == EINTR;
 		c->unsent -= (uint32_t) sent;
 		at402_count(&net->counters->answers, (uint64_t) sent);
-		slot_change(slot);
-		slot->answers += (uint64_t) sent;
-		slot_changed(slot);
+		c->traffic.answers += (uint64_t) sent;
+		publish(net, c);
 	}
 	return true;
 }
@@ -569,7 +542,7 @@ at402_connection_settle(at402_net *net, at402_connection *c)
 		interest |= AT402_POLL_WRITE;
 	if (interest != c->interest)
 	{
-		if (!at402_poller_change(net->poller, c->fd, interest, ticket_of(net, c)))
+		if (!at402_poller_change(net->poller, c->fd, interest, c->from.ticket))
 		{
 			at402_count(&net->counters->refused, 1);
 			at402_connection_free(net, c);
@@ -583,9 +556,6 @@ at402_connection_settle(at402_net *net, at402_connection *c)
 void
 at402_connection_free(at402_net *net, at402_connection *c)
 {
-	at402_net_slot *slot = slot_of(net, c);
-	at402_ticket ticket = ticket_of(net, c);
-
 	close(c->fd);
 	c->fd = -1;
 	c->generation++;
@@ -598,7 +568,7 @@ at402_connection_free(at402_net *net, at402_connection *c)
 		TAILQ_REMOVE(&net->todo, c, todo_link);
 	TAILQ_INSERT_TAIL(&net->freed, c, todo_link);
 	memset(&net->addresses[index_of(net, c)], 0, sizeof(net->addresses[0]));
-	at402_slot_clear(slot);
+	at402_slot_clear(&net->slots[index_of(net, c)]);
 	if (c->proven)
-		net->callbacks.gone(net->callbacks.context, ticket);
+		net->callbacks.gone(net->callbacks.context, c->from.ticket);
 }

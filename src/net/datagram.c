@@ -101,7 +101,7 @@ receive_one(at402_net *net, int index)
 							 .msg_iovlen = 1,
 							 .msg_control = &control,
 							 .msg_controllen = sizeof(control)};
-	at402_arrival *arrival = &net->datagram_arrival;
+	at402_input *input = &net->datagram_input;
 	ssize_t		length = recvmsg(socket->fd, &message, 0);
 
 	if (length < 0)
@@ -121,31 +121,31 @@ receive_one(at402_net *net, int index)
 
 	net->datagram_length = (size_t) length;
 	net->datagram_used = 0;
-	*arrival = (at402_arrival) {.ticket = ticket_of(net, datagram), .udp = true};
-	at402_address_text(&datagram->peer, arrival->peer, &arrival->peer_port);
+	*input = (at402_input) {.from.ticket = ticket_of(net, datagram), .transport = "udp"};
+	at402_address_text(&datagram->peer, input->from.peer, &input->from.peer_port);
 	return true;
 }
 
 void
 at402_datagram_offer(at402_net *net)
 {
-	at402_arrival *arrival = &net->datagram_arrival;
-	at402_datagram *datagram = &net->datagrams[at402_ticket_index(arrival->ticket)];
+	at402_input *input = &net->datagram_input;
+	at402_datagram *datagram = &net->datagrams[at402_ticket_index(input->from.ticket)];
 
 	while (net->datagram_used < net->datagram_length)
 	{
 		at402_frame frame;
 
-		arrival->bytes = net->datagram + net->datagram_used;
-		switch (at402_frame_scan(arrival->bytes, net->datagram_length - net->datagram_used, &frame))
+		input->bytes = net->datagram + net->datagram_used;
+		switch (at402_frame_scan(input->bytes, net->datagram_length - net->datagram_used, &frame))
 		{
 			case AT402_OK:
-				arrival->length = frame.length;
-				arrival->kind = frame.kind;
+				input->length = frame.length;
+				input->kind = frame.kind;
 				if (frame.kind == AT402_FRAME_LOGIN)
-					at402_read_login(arrival);
+					at402_input_login(input);
 				datagram->due++;	/* the callback may decide at once */
-				if (!at402_offer(net, arrival))
+				if (!at402_offer(net, input))
 				{
 					datagram->due--;
 					return;

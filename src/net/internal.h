@@ -6,7 +6,7 @@
  *     datagram.c    UDP: receiving, cutting, answering
  *     port.c        opening and moving the sockets on the port
  *     socket.c      one of these sockets: opened, rested, closed
- *     arrival.c     the clock, tickets, how a frame is handed to the driver
+ *     offer.c       the clock, tickets, how a frame is handed to the driver
  *     address.c     addresses of peers, as text, and of a list of names
  *     poller.c      which sockets are ready
  *
@@ -65,6 +65,8 @@ typedef struct at402_connection
 {
 	int			fd;				/* -1: free */
 	uint32_t	generation;		/* counts the uses of this place */
+	at402_origin from;			/* another sender with each login */
+	at402_net_traffic traffic;
 	uint8_t    *buffer;			/* bytes not taken yet: an unfinished frame, or
 								 * from the frame on that was turned down */
 	uint32_t	held;			/* how many; 0: no buffer */
@@ -74,7 +76,6 @@ typedef struct at402_connection
 	uint32_t	due;			/* frames taken and not decided yet */
 	uint32_t	unsent;			/* answers decided and not sent yet */
 	uint8_t		interest;		/* as the poller knows it */
-	bool		logged_in;
 	bool		proven;			/* has sent a good frame */
 	bool		after_cr;		/* an LF here belongs to the line before */
 	bool		waiting;		/* on the list waiting: not read */
@@ -158,7 +159,7 @@ struct at402_net
 	uint8_t    *datagram;		/* the one being cut */
 	size_t		datagram_length;	/* 0: none */
 	size_t		datagram_used;
-	at402_arrival datagram_arrival;
+	at402_input datagram_input;
 
 	/* timers */
 	int64_t		next_scan_ms;	/* no deadline lies before; AT402_NEVER: none */
@@ -193,7 +194,7 @@ extern void at402_address_text(const at402_address *address, char text[AT402_PEE
 extern void at402_resolve(const char *names, at402_address_list *addresses,
 						  at402_refusal *first);
 
-/* ---- arrival.c ---- */
+/* ---- offer.c ---- */
 
 extern int64_t at402_now_ms(void);	/* monotonic */
 extern at402_ticket at402_ticket_make(at402_ticket_kind kind, uint32_t generation, int index);
@@ -201,10 +202,7 @@ extern at402_ticket_kind at402_ticket_kind_of(at402_ticket ticket);
 extern uint32_t at402_ticket_index(at402_ticket ticket);
 
 /* Hands a frame to the driver; false: turned down, and net is full. */
-extern bool at402_offer(at402_net *net, const at402_arrival *arrival);
-
-/* Sets the sender in an arrival that is a login line. */
-extern void at402_read_login(at402_arrival *arrival);
+extern bool at402_offer(at402_net *net, const at402_input *input);
 
 static inline void
 at402_count(_Atomic uint64_t *counter, uint64_t n)

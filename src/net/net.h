@@ -21,36 +21,12 @@
 
 #include <stdatomic.h>
 
-#include "core/at402.h"
-
-#define AT402_PEER_SIZE 46		/* INET6_ADDRSTRLEN */
-#define AT402_SENDER_SIZE 32	/* IMEI as sent in a login, cut to this */
+#include "core/input.h"
 
 typedef struct at402_net at402_net;
 
 /* Names a connection or a datagram; stays unique when its slot is used again. */
 typedef uint64_t at402_ticket;
-
-/* One complete frame with good CRC. */
-typedef struct at402_arrival
-{
-	at402_ticket ticket;
-	const uint8_t *bytes;		/* valid during the callback only */
-	size_t		length;
-	at402_frame_kind kind;
-	bool		logged_in;		/* a login line came on this connection: this
-								 * one, where kind is AT402_FRAME_LOGIN; never
-								 * of a datagram */
-	char		imei[AT402_SENDER_SIZE];	/* of that login; may be impossible; what
-											 * is not printable ASCII is a "?"; ""
-											 * without login.  Of a datagram: of a
-											 * login line before it therein */
-	char		protocol;		/* letter of that login; 0 */
-	bool		udp;
-	char		peer[AT402_PEER_SIZE];	/* numeric, without a zone; IPv4-mapped shown
-										 * as IPv4 */
-	uint16_t	peer_port;
-} at402_arrival;
 
 /*
  * Everything net counts, once: the counters, and what is so now.  What reads
@@ -85,24 +61,27 @@ typedef struct at402_net_counters
 	AT402_NET_GAUGES(AT402_COUNTER)
 } at402_net_counters;
 
-/*
- * What at402_stat_connection shows of a slot.  Written by net, read by other
- * processes: the writer makes change odd before and even after; a reader
- * copies and retries until it saw the same even number on both sides.
- */
-typedef struct at402_net_slot
+/* What went over a connection. */
+typedef struct at402_net_traffic
 {
-	_Atomic uint32_t change;
-	bool		in_use;
-	char		imei[AT402_SENDER_SIZE];
-	char		protocol;
-	char		peer[AT402_PEER_SIZE];
-	uint16_t	peer_port;
 	int64_t		connected_at;	/* Unix microseconds */
 	int64_t		last_frame_at;	/* 0: none yet */
 	uint64_t	frames;
 	uint64_t	answers;
 	uint64_t	bytes;
+} at402_net_traffic;
+
+/*
+ * A connection as at402_stat_connection shows it.  Written by net and never read
+ * by it, read by other processes: the writer makes change odd before and even
+ * after; a reader copies and retries until it saw the same even number on both sides.
+ */
+typedef struct at402_net_slot
+{
+	_Atomic uint32_t change;
+	bool		in_use;
+	at402_origin from;
+	at402_net_traffic traffic;
 } at402_net_slot;
 
 typedef struct at402_net_limits
@@ -123,10 +102,10 @@ typedef struct at402_net_callbacks
 	void	   *context;
 
 	/*
-	 * A frame has come.  False: no room now, for anybody; net keeps the bytes,
+	 * A frame has come; its bytes are valid during the callback only.  False: no room now, for anybody; net keeps the bytes,
 	 * stops reading, and offers this frame and others after at402_net_resume.
 	 */
-	bool		(*frame) (void *context, const at402_arrival *arrival);
+	bool		(*frame) (void *context, const at402_input *input);
 
 	/*
 	 * A connection has ended that had sent a good frame; called once for it, by

@@ -81,6 +81,25 @@ at402_quarantine(At402Item *item, const char *reason, const char *message)
 	item->message = message;
 }
 
+void
+at402_reject(At402Item *item, const char *sqlstate, const char *message)
+{
+	if (item->disposition == AT402_REFUSED || item->disposition == AT402_TO_QUARANTINE)
+		return;
+	at402_quarantine(item, "timeout", message);
+	item->sqlstate = sqlstate;
+}
+
+At402Verdict
+at402_verdict(const At402Item *item)
+{
+	At402Verdict v = {.disposition = item->disposition, .reason = item->reason,
+		.device_id = item->device != NULL ? item->device->id : 0};
+
+	strlcpy(v.imei, item->imei, sizeof(v.imei));
+	return v;
+}
+
 static void
 set_imei(At402Item *item, const char *imei)
 {
@@ -114,41 +133,41 @@ read_login(At402Item *item)
 static void
 read_packet(At402Item *item)
 {
-	const At402Input *input = item->input;
+	const at402_input *input = item->input;
 	at402_packet *packet = &item->packet;
 	at402_status status;
 
-	status = at402_packet_open(packet, input->bytes, input->length, input->protocol,
-							   input->logged_in ? AT402_SENDER_LOGGED_IN : AT402_SENDER_IN_PACKET);
+	status = at402_packet_open(packet, input->bytes, input->length, input->from.protocol,
+							   input->from.logged_in ? AT402_SENDER_LOGGED_IN : AT402_SENDER_IN_PACKET);
 	item->disposition = AT402_TO_ROWS;
 	if (status != AT402_OK)
 	{
 		at402_quarantine(item, status == AT402_NO_REPORTS ? "no_reports" : "undecodable",
 						 psprintf("%s: %s", at402_status_text(status),
 								  at402_problem_detail(&packet->problem)));
-		if (input->logged_in && imei_valid(input->login_imei))
-			set_imei(item, input->login_imei);
-		else if (!input->logged_in && imei_valid(packet->imei))
+		if (input->from.logged_in && imei_valid(input->from.imei))
+			set_imei(item, input->from.imei);
+		else if (!input->from.logged_in && imei_valid(packet->imei))
 			set_imei(item, packet->imei);
 	}
 	else if (packet->has_imei && !imei_valid(packet->imei))
 		at402_quarantine(item, "impossible_imei",
 						 psprintf("packet with IMEI \"%s\"", packet->imei));
-	else if (input->logged_in && !imei_valid(input->login_imei))
+	else if (input->from.logged_in && !imei_valid(input->from.imei))
 		at402_quarantine(item, "impossible_imei",
-						 psprintf("packet after a login with IMEI \"%s\"", input->login_imei));
-	else if (packet->has_imei && input->logged_in &&
-			 strcmp(packet->imei, input->login_imei) != 0)
+						 psprintf("packet after a login with IMEI \"%s\"", input->from.imei));
+	else if (packet->has_imei && input->from.logged_in &&
+			 strcmp(packet->imei, input->from.imei) != 0)
 	{
-		set_imei(item, input->login_imei);
+		set_imei(item, input->from.imei);
 		at402_quarantine(item, "other_imei",
 						 psprintf("packet with IMEI \"%s\" after the login of \"%s\"",
-								  packet->imei, input->login_imei));
+								  packet->imei, input->from.imei));
 	}
 	else if (packet->has_imei)
 		set_imei(item, packet->imei);
-	else if (input->logged_in)
-		set_imei(item, input->login_imei);
+	else if (input->from.logged_in)
+		set_imei(item, input->from.imei);
 	else
 	{
 		item->disposition = AT402_REFUSED;
@@ -157,7 +176,7 @@ read_packet(At402Item *item)
 }
 
 At402Item *
-at402_batch_add(At402Batch *batch, const At402Input *input)
+at402_batch_add(At402Batch *batch, const at402_input *input)
 {
 	MemoryContext caller = MemoryContextSwitchTo(batch->context);
 	At402Item  *item = palloc0(sizeof(At402Item));
@@ -170,18 +189,12 @@ at402_batch_add(At402Batch *batch, const At402Input *input)
 			break;
 		case AT402_FRAME_TEXT:
 			item->disposition = AT402_TO_FRAME;
-			if (imei_valid(input->login_imei))
-				set_imei(item, input->login_imei);
+			if (imei_valid(input->from.imei))
+				set_imei(item, input->from.imei);
 			break;
 		case AT402_FRAME_PACKET:
 			read_packet(item);
 			break;
-	}
-	if (input->rejected != NULL && item->disposition != AT402_REFUSED &&
-		item->disposition != AT402_TO_QUARANTINE)
-	{
-		at402_quarantine(item, "timeout", input->rejected);
-		item->sqlstate = input->sqlstate;
 	}
 	batch->items = lappend(batch->items, item);
 	MemoryContextSwitchTo(caller);

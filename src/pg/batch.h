@@ -14,11 +14,9 @@
 #include "utils/elog.h"
 #include "utils/hsearch.h"
 
-#include "core/at402.h"
+#include "core/input.h"
 
-#define AT402_SENDER_TEXT 32	/* IMEI as a login line had it, cut to this */
-
-StaticAssertDecl(AT402_SENDER_TEXT >= AT402_IMEI_TEXT, "an IMEI in a packet would be cut");
+StaticAssertDecl(AT402_SENDER_SIZE >= AT402_IMEI_TEXT, "an IMEI in a packet would be cut");
 
 /* What is done with a frame as a whole. */
 typedef enum At402Disposition
@@ -33,23 +31,14 @@ typedef enum At402Disposition
 								 * stored, not answered */
 } At402Disposition;
 
-/* A frame that came, with its sender and circumstances.  Never copied. */
-typedef struct At402Input
+/* What became of a frame, for whoever brought it.  It outlives the batch. */
+typedef struct At402Verdict
 {
-	const uint8_t *bytes;
-	size_t		length;
-	at402_frame_kind kind;
-	bool		logged_in;		/* a login line came before, or the sender was named */
-	char		login_imei[AT402_SENDER_TEXT];	/* whose; "" */
-	char		protocol;		/* letter of that login; 0 */
-	TimestampTz received_at;
-	const char *transport;		/* tcp, udp, sql */
-	const char *peer;			/* numeric address; NULL */
-	uint64		ticket;			/* the caller's */
-	const char *rejected;		/* the caller wants it in quarantine, with this
-								 * message and sqlstate; else NULL */
-	const char *sqlstate;
-} At402Input;
+	At402Disposition disposition;
+	const char *reason;			/* of quarantine or refusal: a word; NULL */
+	char		imei[AT402_SENDER_SIZE];	/* of the sender; "" when unknown or impossible */
+	int			device_id;		/* 0: none */
+} At402Verdict;
 
 /* What is said of a device: by login lines, by packets, or in at402.device. */
 typedef enum At402Fact
@@ -67,7 +56,7 @@ typedef enum At402Fact
 /* A device whose frames are in the batch. */
 typedef struct At402Device
 {
-	char		imei[AT402_SENDER_TEXT];	/* key */
+	char		imei[AT402_SENDER_SIZE];	/* key */
 	int			id;				/* 0: not in at402.device */
 	bool		enabled;
 	TimestampTz first_seen;		/* when the first frame of the batch came */
@@ -94,9 +83,9 @@ typedef struct At402Rejection
 
 typedef struct At402Item
 {
-	const At402Input *input;
+	const at402_input *input;
 	at402_packet packet;		/* where it is a packet */
-	char		imei[AT402_SENDER_TEXT];	/* of the sender; "" when unknown or impossible */
+	char		imei[AT402_SENDER_SIZE];	/* of the sender; "" when unknown or impossible */
 	At402Device *device;		/* NULL: has none, or needs none */
 	At402Disposition disposition;
 	const char *reason;			/* of quarantine or refusal: a word, */
@@ -133,7 +122,7 @@ typedef struct At402Report
 /* A tracker came or went. */
 typedef struct At402Presence
 {
-	char		imei[AT402_SENDER_TEXT];
+	char		imei[AT402_SENDER_SIZE];
 	bool		connected;
 	TimestampTz at;
 	int			device_id;		/* 0: not in at402.device */
@@ -183,10 +172,16 @@ extern void at402_batch_destroy(At402Batch *batch);
  * Adds a frame, reads it and decides what becomes of it as far as that needs no
  * database.  The input must stay until the batch is gone.
  */
-extern At402Item *at402_batch_add(At402Batch *batch, const At402Input *input);
+extern At402Item *at402_batch_add(At402Batch *batch, const at402_input *input);
 
 /* The frame goes to quarantine, for a reason in a word and in a sentence. */
 extern void at402_quarantine(At402Item *item, const char *reason, const char *message);
+
+/* The same, where it was to be stored, but has failed alone with this error time and again. */
+extern void at402_reject(At402Item *item, const char *sqlstate, const char *message);
+
+/* What became of it, when the batch is stored. */
+extern At402Verdict at402_verdict(const At402Item *item);
 
 /* Is its position good: valid, and a place on earth? */
 extern bool at402_is_fix(const At402Report *report);

@@ -57,7 +57,7 @@ hear_login(At402Device *d, const At402Item *item)
 static void
 hear_packet(At402Device *d, const At402Item *item)
 {
-	if (!item->input->logged_in)
+	if (!item->input->from.logged_in)
 		d->said[AT402_PROTOCOL] = psprintf("%c", item->input->bytes[0]);
 }
 
@@ -85,7 +85,7 @@ compare_imei(const ListCell *a, const ListCell *b)
 static List *
 collect_devices(At402Batch *batch)
 {
-	HASHCTL		ctl = {.keysize = AT402_SENDER_TEXT,
+	HASHCTL		ctl = {.keysize = AT402_SENDER_SIZE,
 					   .entrysize = sizeof(At402Device),
 					   .hcxt = batch->context};
 	List	   *devices = NIL;
@@ -103,8 +103,8 @@ collect_devices(At402Batch *batch)
 		item->device = hash_search(batch->devices, item->imei, HASH_ENTER, &found);
 		if (found)
 			continue;
-		memset((char *) item->device + AT402_SENDER_TEXT, 0,
-			   sizeof(At402Device) - AT402_SENDER_TEXT);
+		memset((char *) item->device + AT402_SENDER_SIZE, 0,
+			   sizeof(At402Device) - AT402_SENDER_SIZE);
 		item->device->first_seen = item->input->received_at;
 		devices = lappend(devices, item->device);
 	}

@@ -27,22 +27,6 @@ PG_FUNCTION_INFO_V1(at402_release);
 
 #define RELEASE_FRAMES 500		/* stored together */
 
-/* A login line names the sender of what follows it. */
-static void
-follow_login(At402Input *input, at402_span frame)
-{
-	at402_login login;
-	size_t		length;
-
-	at402_login_parse(frame.bytes, frame.length, &login);
-	length = Min(login.imei.length, sizeof(input->login_imei) - 1);
-	if (length > 0)
-		memcpy(input->login_imei, login.imei.bytes, length);
-	input->login_imei[length] = '\0';
-	input->protocol = login.protocol.length > 0 ? (char) login.protocol.bytes[0] : 0;
-	input->logged_in = true;
-}
-
 static void
 raise_bad_argument(const char *name, const char *value, const char *hint)
 {
@@ -83,8 +67,8 @@ at402_ingest(PG_FUNCTION_ARGS)
 	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
 	At402Batch *batch;
 	At402Caller caller;
-	At402Input	sender = {0};
-	At402Input *inputs;
+	at402_input	sender = {0};
+	at402_input *inputs;
 	ArrayType  *array;
 	Datum	   *elements;
 	bool	   *nulls;
@@ -106,21 +90,21 @@ at402_ingest(PG_FUNCTION_ARGS)
 
 		if (!at402_imei_valid((uint8_t *) imei, strlen(imei)))
 			raise_bad_argument("imei", imei, "An IMEI has 15 digits, the last a Luhn check digit.");
-		strlcpy(sender.login_imei, imei, sizeof(sender.login_imei));
-		sender.protocol = device_protocol(PG_GETARG_DATUM(1));
-		sender.logged_in = true;
+		strlcpy(sender.from.imei, imei, sizeof(sender.from.imei));
+		sender.from.protocol = device_protocol(PG_GETARG_DATUM(1));
+		sender.from.logged_in = true;
 	}
 	sender.received_at = PG_ARGISNULL(2) ? GetCurrentTransactionStartTimestamp()
 										 : PG_GETARG_TIMESTAMPTZ(2);
 	if (TIMESTAMP_NOT_FINITE(sender.received_at))
 		raise_bad_argument("received_at", "infinity", "Give the time of reception.");
-	sender.peer = PG_ARGISNULL(3) ? NULL
-								  : DatumGetCString(DirectFunctionCall1(inet_out,
-																		PG_GETARG_DATUM(3)));
+	if (!PG_ARGISNULL(3))
+		strlcpy(sender.from.peer, DatumGetCString(DirectFunctionCall1(inet_out, PG_GETARG_DATUM(3))),
+				sizeof(sender.from.peer));
 	sender.transport = PG_ARGISNULL(4) ? "sql" : text_to_cstring(PG_GETARG_TEXT_PP(4));
 
 	batch = at402_batch_create();
-	inputs = MemoryContextAllocHuge(batch->context, sizeof(At402Input) * Max(count, 1));
+	inputs = MemoryContextAllocHuge(batch->context, sizeof(at402_input) * Max(count, 1));
 	for (int i = 0; i < count; i++)
 	{
 		at402_span	frame;
@@ -134,7 +118,11 @@ at402_ingest(PG_FUNCTION_ARGS)
 		sender.length = frame.length;
 		sender.kind = scan.kind;
 		if (scan.kind == AT402_FRAME_LOGIN)
-			follow_login(&sender, frame);
+		{
+			/* it names the sender of what follows */
+			at402_input_login(&sender);
+			sender.from.logged_in = true;
+		}
 		inputs[i] = sender;
 		at402_batch_add(batch, &inputs[i]);
 	}
@@ -171,18 +159,18 @@ text_column(HeapTuple row, TupleDesc desc, int column)
 static At402Item *
 add_quarantined(At402Batch *batch, HeapTuple row, TupleDesc desc)
 {
-	At402Input *input = palloc0(sizeof(At402Input));
+	at402_input *input = palloc0(sizeof(at402_input));
 	at402_frame scan;
 	at402_span	bytes;
 	bool		null;
 
 	input->received_at = DatumGetTimestampTz(SPI_getbinval(row, desc, 2, &null));
-	input->logged_in = DatumGetBool(SPI_getbinval(row, desc, 3, &null));
-	if (input->logged_in)
-		strlcpy(input->login_imei, text_column(row, desc, 4), sizeof(input->login_imei));
-	input->protocol = text_column(row, desc, 5)[0];
+	input->from.logged_in = DatumGetBool(SPI_getbinval(row, desc, 3, &null));
+	if (input->from.logged_in)
+		strlcpy(input->from.imei, text_column(row, desc, 4), sizeof(input->from.imei));
+	input->from.protocol = text_column(row, desc, 5)[0];
 	input->transport = text_column(row, desc, 6);
-	input->peer = SPI_getvalue(row, desc, 7);
+	strlcpy(input->from.peer, text_column(row, desc, 7), sizeof(input->from.peer));
 	bytes = at402_frame_bytes(DatumGetAt402FramePP(SPI_getbinval(row, desc, 8, &null)));
 	if (at402_frame_scan(bytes.bytes, bytes.length, &scan) != AT402_OK)
 		return NULL;			/* a row that somebody else put there */

@@ -445,13 +445,13 @@ set_letter(At402Emitter *e, char letter)
 static void
 set_item(At402Emitter *e, const At402Item *item)
 {
-	const At402Input *input = item->input;
+	const at402_input *input = item->input;
 
 	at402_clear_row(e);
 	at402_set_named(e, "received_at", TimestampTzGetDatum(input->received_at));
 	at402_set_named_text(e, "transport", input->transport);
-	if (input->peer != NULL && input->peer[0] != '\0')
-		at402_set_named(e, "peer", DirectFunctionCall1(inet_in, CStringGetDatum(input->peer)));
+	if (input->from.peer[0] != '\0')
+		at402_set_named(e, "peer", DirectFunctionCall1(inet_in, CStringGetDatum(input->from.peer)));
 }
 
 static void
@@ -492,15 +492,15 @@ numbers_of(List *reports)
 static void
 emit_quarantined(At402Emitter *e, At402Item *item)
 {
-	const At402Input *input = item->input;
+	const at402_input *input = item->input;
 
 	set_item(e, item);
 	/* as sent, also where it is impossible */
 	at402_set_named_text(e, "imei", item->imei[0] ? item->imei
-				   : item->packet.has_imei ? item->packet.imei : input->login_imei);
-	at402_set_named(e, "logged_in", BoolGetDatum(input->logged_in));
-	if (input->protocol != 0)
-		set_letter(e, input->protocol);
+				   : item->packet.has_imei ? item->packet.imei : input->from.imei);
+	at402_set_named(e, "logged_in", BoolGetDatum(input->from.logged_in));
+	if (input->from.protocol != 0)
+		set_letter(e, input->from.protocol);
 	at402_set_named(e, "bytes", PointerGetDatum(at402_frame_make(input->bytes, input->length)));
 	if (item->disposition == AT402_TO_QUARANTINE)
 	{

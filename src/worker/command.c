@@ -45,20 +45,12 @@
 #define MANY_FAILURES 12
 #define TALKS_MS 100			/* between two looks at what is on its way */
 
-/* No byte undefined. */
-typedef struct Origin
-{
-	at402_ticket ticket;		/* 0: datagrams */
-	char		peer[AT402_PEER_SIZE];
-	uint16		port;
-} Origin;
-
 /* A message that was sent. */
 typedef struct Talk
 {
 	dlist_node	node;			/* in talks, or in finished */
 	struct Peer *peer;			/* NULL: finished */
-	char		imei[AT402_SENDER_TEXT];
+	char		imei[AT402_SENDER_SIZE];
 	At402Outcome outcome;
 	at402_awaited awaited;
 	instr_time	sent;
@@ -70,7 +62,7 @@ typedef struct Talk
 
 typedef struct Peer
 {
-	Origin		origin;			/* key */
+	At402PeerKey key;
 	at402_ticket ticket;		/* to write to */
 	bool		kept;			/* the datagram, in net and in the list of these */
 	dlist_node	of_kept;
@@ -82,7 +74,7 @@ typedef struct Peer
 /* Where to a device's commands go. */
 typedef struct Route
 {
-	char		imei[AT402_SENDER_TEXT];	/* key */
+	char		imei[AT402_SENDER_SIZE];	/* key */
 	int			device_id;
 	Peer	   *peer;
 	dlist_node	of_peer;
@@ -124,8 +116,8 @@ struct At402Commands
 void
 at402_commands_init(At402Listener *l)
 {
-	HASHCTL		peers = {.keysize = sizeof(Origin), .entrysize = sizeof(Peer)};
-	HASHCTL		routes = {.keysize = AT402_SENDER_TEXT, .entrysize = sizeof(Route)};
+	HASHCTL		peers = {.keysize = sizeof(At402PeerKey), .entrysize = sizeof(Peer)};
+	HASHCTL		routes = {.keysize = AT402_SENDER_SIZE, .entrysize = sizeof(Route)};
 	At402Commands *c = MemoryContextAllocZero(TopMemoryContext, sizeof(At402Commands));
 
 	c->context = AllocSetContextCreate(TopMemoryContext, "at402 commands",
@@ -144,22 +136,11 @@ at402_commands_init(At402Listener *l)
 }
 
 static Peer *
-find_peer(At402Commands *c, at402_ticket ticket, const char *udp_peer, uint16 port,
-		  HASHACTION action)
+find_peer(At402Commands *c, const At402PeerKey *key, HASHACTION action)
 {
-	Origin		origin;
-	Peer	   *p;
 	bool		found;
+	Peer	   *p = hash_search(c->peers, key, action, &found);
 
-	memset(&origin, 0, sizeof(origin));
-	if (udp_peer != NULL)
-	{
-		strlcpy(origin.peer, udp_peer, sizeof(origin.peer));
-		origin.port = port;
-	}
-	else
-		origin.ticket = ticket;
-	p = hash_search(c->peers, &origin, action, &found);
 	if (p != NULL && !found)
 	{
 		p->kept = false;
@@ -173,7 +154,7 @@ find_peer(At402Commands *c, at402_ticket ticket, const char *udp_peer, uint16 po
 static bool
 is_udp(const Peer *p)
 {
-	return p->origin.ticket == 0;
+	return p->key.ticket == 0;
 }
 
 /* ---- routes ---- */
@@ -223,7 +204,7 @@ static void
 remove_peer(At402Commands *c, Peer *p)
 {
 	remove_routes(c, p);
-	hash_search(c->peers, &p->origin, HASH_REMOVE, NULL);
+	hash_search(c->peers, &p->key, HASH_REMOVE, NULL);
 }
 
 /* ---- talks ---- */
@@ -290,9 +271,9 @@ append(Talk *t, const char *bytes, size_t length)
 
 /* A line of the answer; of one about a PIN only what became of it. */
 static void
-keep_line(Talk *t, const at402_arrival *from)
+keep_line(Talk *t, const at402_input *input)
 {
-	at402_span	line = at402_text(at402_line_text(from->bytes, from->length));
+	at402_span	line = at402_text(at402_line_text(input->bytes, input->length));
 	bool		hidden = t->awaited.secret && line.length > strlen("$PASS,OK");
 
 	if (t->length > 0)
@@ -301,19 +282,22 @@ keep_line(Talk *t, const at402_arrival *from)
 }
 
 bool
-at402_commands_hear(At402Listener *l, const at402_arrival *from)
+at402_commands_hear(At402Listener *l, const at402_input *line)
 {
-	Peer	   *p = find_peer(l->commands, from->ticket, from->udp ? from->peer : NULL,
-							  from->peer_port, HASH_FIND);
-	Talk	   *t = p != NULL ? p->talk : NULL;
+	At402PeerKey key;
+	Peer	   *p;
+	Talk	   *t;
 	at402_answer answer;
 
+	at402_peer_key(&key, line);
+	p = find_peer(l->commands, &key, HASH_FIND);
+	t = p != NULL ? p->talk : NULL;
 	if (t == NULL)
 		return false;
-	answer = at402_awaited_take(&t->awaited, from->bytes, from->length);
+	answer = at402_awaited_take(&t->awaited, line->bytes, line->length);
 	if (answer == AT402_ANSWER_NONE)
 		return false;
-	keep_line(t, from);
+	keep_line(t, line);
 	t->outcome.answered_at = GetCurrentTimestamp();
 	INSTR_TIME_SET_CURRENT(t->heard);
 	if (answer == AT402_ANSWER_WHOLE)
@@ -354,8 +338,11 @@ end_old_talks(At402Listener *l)
 void
 at402_commands_gone(At402Listener *l, at402_ticket ticket)
 {
-	Peer	   *p = find_peer(l->commands, ticket, NULL, 0, HASH_FIND);
+	At402PeerKey key;
+	Peer	   *p;
 
+	at402_connection_key(&key, ticket);
+	p = find_peer(l->commands, &key, HASH_FIND);
 	if (p == NULL)
 		return;
 	if (p->talk != NULL)
@@ -377,23 +364,26 @@ keep_datagram(At402Listener *l, Peer *p, at402_ticket ticket)
 }
 
 void
-at402_commands_note(At402Listener *l, const At402Arrival *a)
+at402_commands_note(At402Listener *l, const At402Queued *q)
 {
 	At402Commands *c = l->commands;
-	bool		udp = strcmp(a->input.transport, "udp") == 0;
-	bool		by_packet = a->disposition == AT402_TO_ROWS;
+	at402_ticket ticket = q->input.from.ticket;
+	bool		udp = at402_is_udp(&q->input);
+	bool		by_packet = q->verdict.disposition == AT402_TO_ROWS;
+	At402PeerKey key;
 	Peer	   *p;
 	Route	   *r;
 	bool		found;
 
-	if (udp ? !at402_commands_udp : !at402_net_is_open(l->net, a->input.ticket))
+	if (udp ? !at402_commands_udp : !at402_net_is_open(l->net, ticket))
 		return;
-	p = find_peer(c, a->input.ticket, udp ? a->input.peer : NULL, a->peer_port, HASH_ENTER);
+	at402_peer_key(&key, &q->input);
+	p = find_peer(c, &key, HASH_ENTER);
 	if (udp)
-		keep_datagram(l, p, a->input.ticket);
+		keep_datagram(l, p, ticket);
 	else
-		p->ticket = a->input.ticket;
-	r = hash_search(c->routes, a->sender, HASH_ENTER, &found);
+		p->ticket = ticket;
+	r = hash_search(c->routes, q->verdict.imei, HASH_ENTER, &found);
 	if (found && r->peer != p && r->by_packet && !by_packet)
 		return;
 	if (found && r->peer != p)
@@ -412,10 +402,10 @@ at402_commands_note(At402Listener *l, const At402Arrival *a)
 	}
 	r->by_packet |= by_packet;
 	r->peer = p;
-	r->device_id = a->device_id;
+	r->device_id = q->verdict.device_id;
 	if (udp || r->missed)
 		list_route(c, r);
-	at402_stat_note_route(l->number, a->sender);
+	at402_stat_note_route(l->number, q->verdict.imei);
 }
 
 /* ---- what is done in transactions ---- */

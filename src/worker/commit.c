@@ -19,7 +19,7 @@
 typedef struct Attempt
 {
 	At402Listener *l;
-	dlist_head *arrivals;
+	dlist_head *frames;
 	int			reports;		/* results */
 	int			inserted;
 	int			duplicates;
@@ -38,19 +38,17 @@ store(void *argument)
 
 	batch->listener = attempt->l->number;
 	batch->attempts = attempt->l->failures;
-	dlist_foreach(iter, attempt->arrivals)
-		AT402_ARRIVAL(iter)->item = at402_batch_add(batch, &AT402_ARRIVAL(iter)->input);
-	at402_store_batch(batch);
-	/* what the answers depend on has to outlive the transaction */
-	dlist_foreach(iter, attempt->arrivals)
+	dlist_foreach(iter, attempt->frames)
 	{
-		At402Arrival *a = AT402_ARRIVAL(iter);
+		At402Queued *q = AT402_QUEUED(iter);
 
-		strlcpy(a->sender, a->item->imei, sizeof(a->sender));
-		a->disposition = a->item->disposition;
-		a->device_id = a->item->device != NULL ? a->item->device->id : 0;
-		a->reason = a->item->reason;
+		q->item = at402_batch_add(batch, &q->input);
+		if (q->sqlstate != NULL)
+			at402_reject(q->item, q->sqlstate, "could not be stored alone, while others could");
 	}
+	at402_store_batch(batch);
+	dlist_foreach(iter, attempt->frames)
+		AT402_QUEUED(iter)->verdict = at402_verdict(AT402_QUEUED(iter)->item);
 	attempt->reports = batch->reports_seen;
 	attempt->inserted = batch->inserted;
 	attempt->duplicates = batch->duplicates;
@@ -66,13 +64,13 @@ store(void *argument)
 /* ---- answers ---- */
 
 static void
-count_refused(At402StoreCounters *count, const At402Arrival *a)
+count_refused(At402StoreCounters *count, const At402Verdict *verdict)
 {
-	if (a->disposition == AT402_IGNORED)
+	if (verdict->disposition == AT402_IGNORED)
 		at402_count(&count->ignored, 1);
-	else if (strcmp(a->reason, "unknown_sender") == 0)
+	else if (strcmp(verdict->reason, "unknown_sender") == 0)
 		at402_count(&count->unknown_sender, 1);
-	else if (strcmp(a->reason, "not_quarantined") == 0)
+	else if (strcmp(verdict->reason, "not_quarantined") == 0)
 		at402_count(&count->not_quarantined, 1);
 	else
 		at402_count(&count->over_limit, 1);
@@ -97,36 +95,37 @@ count_latency(At402ListenerStat *stat, instr_time arrived)
  * sender.
  */
 static void
-answer(At402Listener *l, const At402Arrival *a)
+answer(At402Listener *l, const At402Queued *q)
 {
-	const At402Input *input = &a->input;
-	bool		tcp = strcmp(input->transport, "tcp") == 0;
+	const At402Verdict *verdict = &q->verdict;
+	at402_ticket ticket = q->input.from.ticket;
+	bool		tcp = !at402_is_udp(&q->input);
 
-	switch (a->disposition)
+	switch (verdict->disposition)
 	{
 		case AT402_TO_ROWS:
 		case AT402_TO_DEVICE:
-			at402_commands_note(l, a);
-			at402_net_answer(l->net, input->ticket);
-			count_latency(l->stat, a->arrived);
+			at402_commands_note(l, q);
+			at402_net_answer(l->net, ticket);
+			count_latency(l->stat, q->arrived);
 			if (tcp)
-				at402_presence_note(l, input, a->sender);
+				at402_presence_note(l, q);
 			break;
 		case AT402_TO_QUARANTINE:
-			at402_net_answer(l->net, input->ticket);
-			count_latency(l->stat, a->arrived);
+			at402_net_answer(l->net, ticket);
+			count_latency(l->stat, q->arrived);
 			break;
 		case AT402_TO_FRAME:
-			at402_net_forget(l->net, input->ticket);
+			at402_net_forget(l->net, ticket);
 			break;
 		case AT402_IGNORED:
 		case AT402_REFUSED:
-			count_refused(&l->stat->store, a);
-			if (tcp && (a->disposition == AT402_IGNORED ||
-						strcmp(a->reason, "unknown_sender") == 0))
-				at402_net_close(l->net, input->ticket);
+			count_refused(&l->stat->store, verdict);
+			if (tcp && (verdict->disposition == AT402_IGNORED ||
+						strcmp(verdict->reason, "unknown_sender") == 0))
+				at402_net_close(l->net, ticket);
 			else
-				at402_net_forget(l->net, input->ticket);
+				at402_net_forget(l->net, ticket);
 			break;
 	}
 }
@@ -160,9 +159,9 @@ note_quarantined(At402Listener *l, const Attempt *attempt)
 }
 
 ErrorData *
-at402_commit(At402Listener *l, dlist_head *arrivals, int limit_ms)
+at402_commit(At402Listener *l, dlist_head *frames, int limit_ms)
 {
-	Attempt		attempt = {.l = l, .arrivals = arrivals};
+	Attempt		attempt = {.l = l, .frames = frames};
 	At402StoreCounters *count = &l->stat->store;
 	ErrorData  *error = NULL;
 	dlist_mutable_iter iter;
@@ -176,11 +175,11 @@ at402_commit(At402Listener *l, dlist_head *arrivals, int limit_ms)
 	if (ProcDiePending)
 		CHECK_FOR_INTERRUPTS();
 	l->committed_frames = 0;
-	dlist_foreach_modify(iter, arrivals)
+	dlist_foreach_modify(iter, frames)
 	{
 		l->committed_frames++;
-		answer(l, AT402_ARRIVAL(iter));
-		at402_arrival_free(l, AT402_ARRIVAL(iter));
+		answer(l, AT402_QUEUED(iter));
+		at402_queue_free(l, AT402_QUEUED(iter));
 	}
 	at402_net_flush(l->net);
 	at402_count(&count->reports, attempt.reports);

@@ -36,7 +36,7 @@ typedef struct Waiting
 	at402_ticket ticket;
 	bool		udp;
 	TimestampTz at;
-	char		imei[AT402_SENDER_TEXT];
+	char		imei[AT402_SENDER_SIZE];
 	char		family[AT402_KEY_DIGITS + 1];
 	char		serial[AT402_KEY_DIGITS + 1];
 	const char *answer;			/* result */
@@ -142,29 +142,29 @@ find_or_make(At402Drivers *d, at402_ticket ticket)
 }
 
 bool
-at402_drivers_hear(At402Listener *l, const at402_arrival *from)
+at402_drivers_hear(At402Listener *l, const at402_input *line)
 {
 	at402_driver_check check;
 	const char *sender;
 	Waiting    *w;
 
-	if (!at402_driver_check_parse(from->bytes, from->length, &check))
+	if (!at402_driver_check_parse(line->bytes, line->length, &check))
 		return false;
-	sender = at402_senders_find(l, from);
+	sender = at402_senders_find(l, line);
 	if (sender == NULL)
 		return false;			/* a line of nobody */
 	at402_count(&l->stat->store.driver_checks, 1);
 	w = check.imei.length == strlen(sender) &&
 		memcmp(check.imei.bytes, sender, check.imei.length) == 0
-		? find_or_make(l->drivers, from->ticket) : NULL;
+		? find_or_make(l->drivers, line->from.ticket) : NULL;
 	if (w == NULL)
 	{
 		at402_count(&l->stat->store.driver_failures, 1);
 		return true;
 	}
-	if (from->udp)
-		at402_net_keep(l->net, from->ticket);
-	w->udp = from->udp;
+	w->udp = at402_is_udp(line);
+	if (w->udp)
+		at402_net_keep(l->net, line->from.ticket);
 	w->at = GetCurrentTimestamp();
 	copy_field(w->imei, sizeof(w->imei), check.imei);
 	copy_field(w->family, sizeof(w->family), check.family);

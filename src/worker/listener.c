@@ -33,26 +33,26 @@
 
 /* Takes a frame into the queue; net's callback.  Does not raise. */
 static bool
-take_frame(void *listener, const at402_arrival *arrival)
+take_frame(void *listener, const at402_input *input)
 {
 	At402Listener *l = listener;
-	At402Arrival *a;
+	At402Queued *q;
 
-	if (arrival->kind == AT402_FRAME_TEXT &&
-		(at402_commands_hear(l, arrival) || at402_drivers_hear(l, arrival)))
+	if (input->kind == AT402_FRAME_TEXT &&
+		(at402_commands_hear(l, input) || at402_drivers_hear(l, input)))
 	{
-		at402_net_forget(l->net, arrival->ticket);
+		at402_net_forget(l->net, input->from.ticket);
 		return true;
 	}
-	if (arrival->kind == AT402_FRAME_TEXT && at402_senders_find(l, arrival) == NULL)
+	if (input->kind == AT402_FRAME_TEXT && at402_senders_find(l, input) == NULL)
 	{
-		at402_senders_refuse(l, arrival);
+		at402_senders_refuse(l, input);
 		return true;
 	}
-	a = at402_queue_has_room(l) ? at402_arrival_make(l, arrival) : NULL;
-	l->full = a == NULL;
-	if (!l->full && !at402_retry_takes(l, a))
-		at402_queue_add(l, a);
+	q = at402_queue_has_room(l) ? at402_queue_make(l, input) : NULL;
+	l->full = q == NULL;
+	if (!l->full && !at402_retry_takes(l, q))
+		at402_queue_add(l, q);
 	return !l->full;
 }
 

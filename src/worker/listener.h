@@ -41,7 +41,7 @@ typedef struct At402Listener
 
 	/* queue.c */
 	MemoryContext context;		/* of what is queued */
-	dlist_head	queue;			/* of At402Arrival */
+	dlist_head	queue;			/* of At402Queued */
 	int			queued_reports;
 	size_t		queued_bytes;
 	instr_time	first_arrived;	/* of the queue */
@@ -111,40 +111,52 @@ at402_earliest(int64 a, int64 b)
 }
 
 /* A frame that waits to be stored. */
-typedef struct At402Arrival
+typedef struct At402Queued
 {
 	dlist_node	node;
-	At402Input	input;
-	char		sender[AT402_SENDER_TEXT];	/* IMEI as sent; "" */
-	uint16		peer_port;
+	at402_input	input;
+	char		sender[AT402_SENDER_SIZE];	/* IMEI as sent; "" */
 	instr_time	arrived;
 	int			reports;		/* that it claims to hold */
+	const char *sqlstate;		/* it has failed alone too often, with this; NULL */
 	At402Item  *item;			/* of the attempt that is under way */
-	At402Disposition disposition;	/* of the one that was committed */
-	int			device_id;
-	const char *reason;
-} At402Arrival;
+	At402Verdict verdict;		/* of the one that was committed */
+} At402Queued;
 
-#define AT402_ARRIVAL(iter) dlist_container(At402Arrival, node, (iter).cur)
+/* Where frames come from: a connection, or an address that sends datagrams. */
+typedef struct At402PeerKey
+{
+	at402_ticket ticket;		/* 0: datagrams */
+	char		peer[AT402_PEER_SIZE];
+	uint16		port;
+} At402PeerKey;
+
+static inline bool
+at402_is_udp(const at402_input *input)
+{
+	return strcmp(input->transport, "udp") == 0;
+}
+
+#define AT402_QUEUED(iter) dlist_container(At402Queued, node, (iter).cur)
 
 extern void at402_queue_init(At402Listener *l);
 
 /* Is there room for one more frame? */
 extern bool at402_queue_has_room(const At402Listener *l);
 
-/* A copy of what net has; NULL: no memory.  Does not raise. */
-extern At402Arrival *at402_arrival_make(At402Listener *l, const at402_arrival *arrival);
-extern void at402_queue_add(At402Listener *l, At402Arrival *a);
+/* With a copy of the bytes, which are net's; NULL: no memory.  Does not raise. */
+extern At402Queued *at402_queue_make(At402Listener *l, const at402_input *input);
+extern void at402_queue_add(At402Listener *l, At402Queued *q);
 
 /* It is answered, or will not be. */
-extern void at402_arrival_free(At402Listener *l, At402Arrival *a);
+extern void at402_queue_free(At402Listener *l, At402Queued *q);
 
 /*
  * Stores these frames in one transaction that may take so long (ms; 0: without
  * end), answers them when it is committed, and forgets them.  Else returns the
  * error, and nothing has happened.
  */
-extern ErrorData *at402_commit(At402Listener *l, dlist_head *arrivals, int limit_ms);
+extern ErrorData *at402_commit(At402Listener *l, dlist_head *frames, int limit_ms);
 
 extern void at402_retry_init(At402Listener *l);
 
@@ -152,7 +164,7 @@ extern void at402_retry_init(At402Listener *l);
  * Is the frame of a device that hangs?  Then it is taken care of: tried apart,
  * or forgotten while another one of the device waits.  Does not raise.
  */
-extern bool at402_retry_takes(At402Listener *l, At402Arrival *a);
+extern bool at402_retry_takes(At402Listener *l, At402Queued *q);
 
 /* Stores the queue; finds out whose fault it is when that fails. */
 extern void at402_retry_queue(At402Listener *l);
@@ -163,12 +175,16 @@ extern int64 at402_retry_due(const At402Listener *l);
 
 extern void at402_senders_init(At402Listener *l);
 
+/* No byte of a key is undefined. */
+extern void at402_peer_key(At402PeerKey *key, const at402_input *input);
+extern void at402_connection_key(At402PeerKey *key, at402_ticket ticket);
+
 /* A packet or login of this device has come from there. */
-extern void at402_senders_note(At402Listener *l, const at402_arrival *from, const char *imei);
+extern void at402_senders_note(At402Listener *l, const at402_input *input, const char *imei);
 
 /* Whose line it is; NULL: nobody's, which is to be refused. */
-extern const char *at402_senders_find(At402Listener *l, const at402_arrival *line);
-extern void at402_senders_refuse(At402Listener *l, const at402_arrival *line);
+extern const char *at402_senders_find(At402Listener *l, const at402_input *line);
+extern void at402_senders_refuse(At402Listener *l, const at402_input *line);
 
 /* A connection has ended. */
 extern void at402_senders_gone(At402Listener *l, at402_ticket ticket);
@@ -177,7 +193,7 @@ extern void at402_presence_init(At402Listener *l);
 extern void at402_presence_gone(At402Listener *l, at402_ticket ticket);
 
 /* A frame of this sender was stored and answered. */
-extern void at402_presence_note(At402Listener *l, const At402Input *input, const char *imei);
+extern void at402_presence_note(At402Listener *l, const At402Queued *q);
 
 /* Stores what at402.device_state does not know yet; false when that failed. */
 extern bool at402_presence_flush(At402Listener *l);
@@ -212,11 +228,11 @@ extern void at402_commands_init(At402Listener *l);
  * A packet or login is committed and about to be answered: where it came from is
  * where commands to its device go.
  */
-extern void at402_commands_note(At402Listener *l, const At402Arrival *a);
+extern void at402_commands_note(At402Listener *l, const At402Queued *q);
 
 /* Is this text line the answer to a command?  Then nobody else needs it.  Does
  * not raise. */
-extern bool at402_commands_hear(At402Listener *l, const at402_arrival *from);
+extern bool at402_commands_hear(At402Listener *l, const at402_input *line);
 
 /* A connection has ended. */
 extern void at402_commands_gone(At402Listener *l, at402_ticket ticket);
@@ -229,7 +245,7 @@ extern int64 at402_commands_due(const At402Listener *l);
 extern void at402_drivers_init(At402Listener *l);
 
 /* Does this text line ask about a driver?  Does not raise. */
-extern bool at402_drivers_hear(At402Listener *l, const at402_arrival *from);
+extern bool at402_drivers_hear(At402Listener *l, const at402_input *line);
 extern void at402_drivers_turn(At402Listener *l);
 extern int64 at402_drivers_due(const At402Listener *l);
 

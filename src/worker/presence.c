@@ -28,7 +28,7 @@
 /* A tracker with open connections here, or whose last one is still to be stored. */
 typedef struct Tracker
 {
-	char		imei[AT402_SENDER_TEXT];	/* key */
+	char		imei[AT402_SENDER_SIZE];	/* key */
 	int			connections;
 	bool		announced;		/* at402.device_state says connected */
 	TimestampTz changed_at;
@@ -70,7 +70,7 @@ at402_presence_init(At402Listener *l)
 {
 	At402Presences *all = MemoryContextAllocZero(TopMemoryContext, sizeof(At402Presences));
 
-	all->trackers = create_hash("at402 trackers", AT402_SENDER_TEXT, sizeof(Tracker),
+	all->trackers = create_hash("at402 trackers", AT402_SENDER_SIZE, sizeof(Tracker),
 								HASH_STRINGS);
 	all->connections = create_hash("at402 connections", sizeof(at402_ticket), sizeof(Connection),
 								   HASH_BLOBS);
@@ -132,22 +132,24 @@ at402_presence_gone(At402Listener *l, at402_ticket ticket)
  * A login names a new sender in place of the one before it.
  */
 void
-at402_presence_note(At402Listener *l, const At402Input *input, const char *imei)
+at402_presence_note(At402Listener *l, const At402Queued *q)
 {
 	At402Presences *all = l->presence;
+	const at402_origin *from = &q->input.from;
+	const char *imei = q->verdict.imei;
 	Tracker    *t = hash_search(all->trackers, imei, HASH_FIND, NULL);
 	MemoryContext caller;
 	Connection *c;
 	bool		found;
 
-	if (!at402_net_is_open(l->net, input->ticket))
+	if (!at402_net_is_open(l->net, from->ticket))
 		return;
-	c = hash_search(all->connections, &input->ticket, HASH_ENTER, &found);
+	c = hash_search(all->connections, &from->ticket, HASH_ENTER, &found);
 	if (!found)
 		c->trackers = NIL;
 	if (t != NULL && list_member_ptr(c->trackers, t))
 		return;
-	if (input->logged_in)
+	if (from->logged_in)
 		connection_left(all, c);
 	if (list_length(c->trackers) >= MAX_TRACKERS)
 		return;
@@ -155,7 +157,7 @@ at402_presence_note(At402Listener *l, const At402Input *input, const char *imei)
 	caller = MemoryContextSwitchTo(TopMemoryContext);
 	c->trackers = lappend(c->trackers, t);
 	MemoryContextSwitchTo(caller);
-	tracker_changed(all, t, 1, input->received_at);
+	tracker_changed(all, t, 1, q->input.received_at);
 }
 
 /* ---- storing it ---- */

@@ -23,15 +23,13 @@ at402_queue_init(At402Listener *l)
 	dlist_init(&l->queue);
 }
 
-StaticAssertDecl(AT402_SENDER_TEXT == AT402_SENDER_SIZE, "an IMEI of net would be cut again");
-
 /* How many reports a frame holds, as it claims; other frames count as one. */
 static int
-claimed_reports(const at402_arrival *a)
+claimed_reports(const at402_input *input)
 {
-	if (a->kind != AT402_FRAME_PACKET)
+	if (input->kind != AT402_FRAME_PACKET)
 		return 1;
-	return Max((int) at402_claimed_reports(a->bytes, a->length), 1);
+	return Max((int) at402_claimed_reports(input->bytes, input->length), 1);
 }
 
 bool
@@ -43,67 +41,55 @@ at402_queue_has_room(const At402Listener *l)
 
 /* Whose it is, as far as its bytes and its connection tell. */
 static void
-set_sender(At402Listener *l, At402Arrival *a, const at402_arrival *from)
+set_sender(At402Listener *l, At402Queued *q)
 {
-	At402Input *input = &a->input;
-	const char *line = input->kind == AT402_FRAME_TEXT ? at402_senders_find(l, from) : NULL;
+	at402_origin *from = &q->input.from;
+	const char *speaker = q->input.kind == AT402_FRAME_TEXT ? at402_senders_find(l, &q->input) : NULL;
 	at402_packet packet;
 
-	strlcpy(input->login_imei, line != NULL ? line : from->imei, sizeof(input->login_imei));
-	if (input->logged_in || input->kind != AT402_FRAME_PACKET)
-		strlcpy(a->sender, input->login_imei, sizeof(a->sender));
-	else if (at402_packet_open(&packet, input->bytes, input->length, input->protocol,
+	if (speaker != NULL && speaker != from->imei)
+		strlcpy(from->imei, speaker, sizeof(from->imei));
+	if (from->logged_in || q->input.kind != AT402_FRAME_PACKET)
+		strlcpy(q->sender, from->imei, sizeof(q->sender));
+	else if (at402_packet_open(&packet, q->input.bytes, q->input.length, from->protocol,
 							   AT402_SENDER_IN_PACKET) == AT402_OK)
-		strlcpy(a->sender, packet.imei, sizeof(a->sender));
-	if (input->kind != AT402_FRAME_TEXT)
-		at402_senders_note(l, from, a->sender);
+		strlcpy(q->sender, packet.imei, sizeof(q->sender));
+	if (q->input.kind != AT402_FRAME_TEXT)
+		at402_senders_note(l, &q->input, q->sender);
 }
 
-At402Arrival *
-at402_arrival_make(At402Listener *l, const at402_arrival *from)
+At402Queued *
+at402_queue_make(At402Listener *l, const at402_input *input)
 {
-	size_t		peer_size = strlen(from->peer) + 1;
-	At402Arrival *a = MemoryContextAllocExtended(l->context,
-												 MAXALIGN(sizeof(At402Arrival)) + peer_size +
-												 from->length,
-												 MCXT_ALLOC_NO_OOM | MCXT_ALLOC_ZERO);
-	char	   *memory;
+	At402Queued *q = MemoryContextAllocExtended(l->context, sizeof(At402Queued) + input->length,
+												MCXT_ALLOC_NO_OOM);
 
-	if (a == NULL)
+	if (q == NULL)
 		return NULL;
-	memory = (char *) a + MAXALIGN(sizeof(At402Arrival));
-	a->input.peer = memcpy(memory, from->peer, peer_size);
-	a->input.bytes = memcpy(memory + peer_size, from->bytes, from->length);
-	a->input.length = from->length;
-	a->input.kind = from->kind;
-	a->input.logged_in = from->logged_in;
-	a->input.protocol = from->protocol;
-	a->input.received_at = GetCurrentTimestamp();
-	a->input.transport = from->udp ? "udp" : "tcp";
-	a->input.ticket = from->ticket;
-	a->peer_port = from->peer_port;
-	a->reports = claimed_reports(from);
-	INSTR_TIME_SET_CURRENT(a->arrived);
-	set_sender(l, a, from);
-	return a;
+	*q = (At402Queued) {.input = *input, .reports = claimed_reports(input)};
+	q->input.bytes = memcpy(q + 1, input->bytes, input->length);
+	q->input.received_at = GetCurrentTimestamp();
+	INSTR_TIME_SET_CURRENT(q->arrived);
+	set_sender(l, q);
+	return q;
 }
 
 void
-at402_queue_add(At402Listener *l, At402Arrival *a)
+at402_queue_add(At402Listener *l, At402Queued *q)
 {
 	if (dlist_is_empty(&l->queue))
-		l->first_arrived = a->arrived;
-	dlist_push_tail(&l->queue, &a->node);
-	l->queued_reports += a->reports;
-	l->queued_bytes += a->input.length;
+		l->first_arrived = q->arrived;
+	dlist_push_tail(&l->queue, &q->node);
+	l->queued_reports += q->reports;
+	l->queued_bytes += q->input.length;
 	l->others_came = true;
 }
 
 void
-at402_arrival_free(At402Listener *l, At402Arrival *a)
+at402_queue_free(At402Listener *l, At402Queued *q)
 {
-	dlist_delete(&a->node);
-	l->queued_reports -= a->reports;
-	l->queued_bytes -= a->input.length;
-	pfree(a);
+	dlist_delete(&q->node);
+	l->queued_reports -= q->reports;
+	l->queued_bytes -= q->input.length;
+	pfree(q);
 }

@@ -44,8 +44,8 @@
 /* A device whose frames hang while those of others pass. */
 typedef struct Suspect
 {
-	char		imei[AT402_SENDER_TEXT];	/* key */
-	At402Arrival *waiting;		/* its oldest frame; NULL: none */
+	char		imei[AT402_SENDER_SIZE];	/* key */
+	At402Queued *waiting;		/* its oldest frame; NULL: none */
 	int			hangs;			/* of that frame, while others passed */
 	uint64		passes;			/* of the listener, when one was counted last */
 	instr_time	counted;
@@ -57,7 +57,7 @@ typedef struct Suspect
 void
 at402_retry_init(At402Listener *l)
 {
-	HASHCTL		ctl = {.keysize = AT402_SENDER_TEXT, .entrysize = sizeof(Suspect),
+	HASHCTL		ctl = {.keysize = AT402_SENDER_SIZE, .entrysize = sizeof(Suspect),
 					   .hcxt = l->context};
 
 	l->suspects = hash_create("at402 suspects", 64, &ctl,
@@ -73,32 +73,32 @@ timeout_ms(void)
 /* ---- suspects ---- */
 
 static void
-forget_frame(At402Listener *l, At402Arrival *a)
+forget_frame(At402Listener *l, At402Queued *q)
 {
-	at402_net_forget(l->net, a->input.ticket);
-	pfree(a);
+	at402_net_forget(l->net, q->input.from.ticket);
+	pfree(q);
 }
 
 /* The frame becomes the one of its suspect that waits. */
 static void
-keep_frame(At402Listener *l, Suspect *s, At402Arrival *a)
+keep_frame(At402Listener *l, Suspect *s, At402Queued *q)
 {
-	s->waiting = a;
+	s->waiting = q;
 	s->hangs = 0;
 	l->waiting_suspects++;
-	l->suspect_bytes += a->input.length;
+	l->suspect_bytes += q->input.length;
 }
 
 /* It is out of the suspect's hands: answered, or to be forgotten. */
-static At402Arrival *
+static At402Queued *
 release_frame(At402Listener *l, Suspect *s)
 {
-	At402Arrival *a = s->waiting;
+	At402Queued *q = s->waiting;
 
 	s->waiting = NULL;
 	l->waiting_suspects--;
-	l->suspect_bytes -= a->input.length;
-	return a;
+	l->suspect_bytes -= q->input.length;
+	return q;
 }
 
 static bool
@@ -108,24 +108,24 @@ has_room(const At402Listener *l)
 }
 
 bool
-at402_retry_takes(At402Listener *l, At402Arrival *a)
+at402_retry_takes(At402Listener *l, At402Queued *q)
 {
-	Suspect    *s = hash_search(l->suspects, a->sender, HASH_FIND, NULL);
+	Suspect    *s = hash_search(l->suspects, q->sender, HASH_FIND, NULL);
 
 	if (s == NULL)
 		return false;
 	if (s->waiting == NULL && has_room(l))
-		keep_frame(l, s, a);
+		keep_frame(l, s, q);
 	else
-		forget_frame(l, a);		/* the tracker sends it again */
+		forget_frame(l, q);		/* the tracker sends it again */
 	return true;
 }
 
 /* The frames of a sender that has failed alone are no longer the queue's. */
 static void
-suspect(At402Listener *l, dlist_head *arrivals, const ErrorData *error)
+suspect(At402Listener *l, dlist_head *frames, const ErrorData *error)
 {
-	At402Arrival *first = dlist_head_element(At402Arrival, node, arrivals);
+	At402Queued *first = dlist_head_element(At402Queued, node, frames);
 	Suspect    *s = NULL;
 	bool		found;
 	dlist_mutable_iter iter;
@@ -141,20 +141,20 @@ suspect(At402Listener *l, dlist_head *arrivals, const ErrorData *error)
 		INSTR_TIME_SET_CURRENT(s->tried);
 		s->counted = s->tried;
 	}
-	dlist_foreach_modify(iter, arrivals)
+	dlist_foreach_modify(iter, frames)
 	{
-		At402Arrival *a = AT402_ARRIVAL(iter);
+		At402Queued *q = AT402_QUEUED(iter);
 
-		dlist_delete(&a->node);
-		l->queued_reports -= a->reports;
-		l->queued_bytes -= a->input.length;
+		dlist_delete(&q->node);
+		l->queued_reports -= q->reports;
+		l->queued_bytes -= q->input.length;
 		if (s != NULL && s->waiting == NULL && has_room(l))
 		{
-			keep_frame(l, s, a);
+			keep_frame(l, s, q);
 			s->hangs = 1;
 		}
 		else
-			forget_frame(l, a);
+			forget_frame(l, q);
 	}
 }
 
@@ -216,22 +216,22 @@ static ErrorData *
 try_frame(At402Listener *l, Suspect *s)
 {
 	dlist_head	one;
-	At402Arrival *a = release_frame(l, s);
+	At402Queued *q = release_frame(l, s);
 	ErrorData  *error;
 
 	dlist_init(&one);
-	dlist_push_tail(&one, &a->node);
-	l->queued_reports += a->reports;
-	l->queued_bytes += a->input.length;
+	dlist_push_tail(&one, &q->node);
+	l->queued_reports += q->reports;
+	l->queued_bytes += q->input.length;
 	error = at402_commit(l, &one, at402_short_ms());
 	if (error == NULL)
 		return NULL;
-	dlist_delete(&a->node);
-	l->queued_reports -= a->reports;
-	l->queued_bytes -= a->input.length;
-	s->waiting = a;
+	dlist_delete(&q->node);
+	l->queued_reports -= q->reports;
+	l->queued_bytes -= q->input.length;
+	s->waiting = q;
 	l->waiting_suspects++;
-	l->suspect_bytes += a->input.length;
+	l->suspect_bytes += q->input.length;
 	return error;
 }
 
@@ -264,8 +264,7 @@ at402_retry_suspect(At402Listener *l)
 		}
 		if (s->hangs >= MAX_HANGS && !s->of_environment)
 		{
-			s->waiting->input.rejected = "could not be stored alone, while others could";
-			s->waiting->input.sqlstate = s->sqlstate;
+			s->waiting->sqlstate = s->sqlstate;
 			error = try_frame(l, s);
 			if (error != NULL)
 				FreeErrorData(error);
@@ -309,20 +308,20 @@ note_success(At402Listener *l)
 
 /* Takes the frames of the first sender out of the queue. */
 static void
-take_sender(At402Listener *l, dlist_head *arrivals)
+take_sender(At402Listener *l, dlist_head *frames)
 {
-	const At402Arrival *first = dlist_head_element(At402Arrival, node, &l->queue);
+	const At402Queued *first = dlist_head_element(At402Queued, node, &l->queue);
 	dlist_mutable_iter iter;
 
-	dlist_init(arrivals);
+	dlist_init(frames);
 	dlist_foreach_modify(iter, &l->queue)
 	{
-		At402Arrival *a = AT402_ARRIVAL(iter);
+		At402Queued *q = AT402_QUEUED(iter);
 
-		if (a != first && strcmp(a->sender, first->sender) != 0)
+		if (q != first && strcmp(q->sender, first->sender) != 0)
 			continue;
-		dlist_delete(&a->node);
-		dlist_push_tail(arrivals, &a->node);
+		dlist_delete(&q->node);
+		dlist_push_tail(frames, &q->node);
 	}
 }
 
@@ -336,7 +335,7 @@ append(dlist_head *to, dlist_head *from)
 static int
 count_senders(At402Listener *l)
 {
-	HASHCTL		ctl = {.keysize = AT402_SENDER_TEXT, .entrysize = AT402_SENDER_TEXT,
+	HASHCTL		ctl = {.keysize = AT402_SENDER_SIZE, .entrysize = AT402_SENDER_SIZE,
 					   .hcxt = CurrentMemoryContext};
 	HTAB	   *senders = hash_create("at402 senders", 64, &ctl,
 									  HASH_ELEM | HASH_STRINGS | HASH_CONTEXT);
@@ -344,7 +343,7 @@ count_senders(At402Listener *l)
 	int			count;
 
 	dlist_foreach(iter, &l->queue)
-		hash_search(senders, AT402_ARRIVAL(iter)->sender, HASH_ENTER, NULL);
+		hash_search(senders, AT402_QUEUED(iter)->sender, HASH_ENTER, NULL);
 	count = (int) hash_get_num_entries(senders);
 	hash_destroy(senders);
 	return count;
@@ -353,7 +352,7 @@ count_senders(At402Listener *l)
 /* The frames of a sender that failed alone, and its error. */
 typedef struct Failed
 {
-	dlist_head	arrivals;
+	dlist_head	frames;
 	ErrorData  *error;
 } Failed;
 
@@ -379,8 +378,8 @@ sort_out(At402Listener *l)
 	{
 		Failed	   *f = palloc(sizeof(Failed));
 
-		take_sender(l, &f->arrivals);
-		f->error = at402_commit(l, &f->arrivals, limit);
+		take_sender(l, &f->frames);
+		f->error = at402_commit(l, &f->frames, limit);
 		if (f->error != NULL)
 		{
 			errors += !at402_is_timeout(f->error);
@@ -393,9 +392,9 @@ sort_out(At402Listener *l)
 		Failed	   *f = lfirst(lc);
 
 		if (l->passes != before)
-			suspect(l, &f->arrivals, f->error);
+			suspect(l, &f->frames, f->error);
 		else
-			append(&l->queue, &f->arrivals);	/* behind those not tried yet */
+			append(&l->queue, &f->frames);	/* behind those not tried yet */
 		FreeErrorData(f->error);
 	}
 	if (l->passes != before && failed != NIL)

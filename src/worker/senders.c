@@ -23,20 +23,12 @@
 #define MAX_SENDERS 20000
 #define BUCKETS 4096
 
-/* A connection, or an address that datagrams come from.  No byte undefined. */
-typedef struct Origin
-{
-	at402_ticket ticket;		/* 0: datagrams */
-	char		peer[AT402_PEER_SIZE];
-	uint16		port;
-} Origin;
-
 typedef struct Sender
 {
 	dlist_node	in_bucket;
 	dlist_node	in_order;		/* the one that was heard last is last */
-	Origin		origin;
-	char		imei[AT402_SENDER_TEXT];	/* "": nobody knows */
+	At402PeerKey peer;
+	char		imei[AT402_SENDER_SIZE];	/* "": nobody knows */
 	instr_time	heard;
 	int			strange_lines;
 } Sender;
@@ -54,38 +46,42 @@ at402_senders_init(At402Listener *l)
 	l->senders = MemoryContextAllocZero(TopMemoryContext, sizeof(At402Senders));
 }
 
-static Origin
-origin_of(const at402_arrival *from)
+void
+at402_connection_key(At402PeerKey *key, at402_ticket ticket)
 {
-	Origin		origin;
+	memset(key, 0, sizeof(*key));
+	key->ticket = ticket;
+}
 
-	memset(&origin, 0, sizeof(origin));
-	if (from->udp)
+void
+at402_peer_key(At402PeerKey *key, const at402_input *input)
+{
+	const at402_origin *from = &input->from;
+
+	at402_connection_key(key, at402_is_udp(input) ? 0 : from->ticket);
+	if (at402_is_udp(input))
 	{
-		strlcpy(origin.peer, from->peer, sizeof(origin.peer));
-		origin.port = from->peer_port;
+		strlcpy(key->peer, from->peer, sizeof(key->peer));
+		key->port = from->peer_port;
 	}
-	else
-		origin.ticket = from->ticket;
-	return origin;
 }
 
 static dlist_head *
-bucket_of(At402Senders *all, const Origin *origin)
+bucket_of(At402Senders *all, const At402PeerKey *peer)
 {
-	return &all->buckets[hash_bytes((const unsigned char *) origin, sizeof(*origin)) % BUCKETS];
+	return &all->buckets[hash_bytes((const unsigned char *) peer, sizeof(*peer)) % BUCKETS];
 }
 
 static Sender *
-find_sender(At402Senders *all, const Origin *origin)
+find_sender(At402Senders *all, const At402PeerKey *peer)
 {
 	dlist_iter	iter;
 
-	dlist_foreach(iter, bucket_of(all, origin))
+	dlist_foreach(iter, bucket_of(all, peer))
 	{
 		Sender	   *s = dlist_container(Sender, in_bucket, iter.cur);
 
-		if (memcmp(&s->origin, origin, sizeof(*origin)) == 0)
+		if (memcmp(&s->peer, peer, sizeof(*peer)) == 0)
 			return s;
 	}
 	return NULL;
@@ -102,9 +98,9 @@ forget_sender(At402Senders *all, Sender *s)
 
 /* NULL: no memory. */
 static Sender *
-find_or_make(At402Senders *all, const Origin *origin)
+find_or_make(At402Senders *all, const At402PeerKey *peer)
 {
-	Sender	   *s = find_sender(all, origin);
+	Sender	   *s = find_sender(all, peer);
 
 	if (s != NULL)
 		return s;
@@ -114,22 +110,23 @@ find_or_make(At402Senders *all, const Origin *origin)
 								   MCXT_ALLOC_NO_OOM | MCXT_ALLOC_ZERO);
 	if (s == NULL)
 		return NULL;
-	s->origin = *origin;
-	dlist_push_tail(bucket_of(all, origin), &s->in_bucket);
+	memcpy(&s->peer, peer, sizeof(*peer));
+	dlist_push_tail(bucket_of(all, peer), &s->in_bucket);
 	dlist_push_tail(&all->order, &s->in_order);
 	all->count++;
 	return s;
 }
 
 void
-at402_senders_note(At402Listener *l, const at402_arrival *from, const char *imei)
+at402_senders_note(At402Listener *l, const at402_input *input, const char *imei)
 {
-	Origin		origin = origin_of(from);
+	At402PeerKey peer;
 	Sender	   *s;
 
 	if (!at402_imei_valid((const uint8_t *) imei, strlen(imei)))
 		return;
-	s = find_or_make(l->senders, &origin);
+	at402_peer_key(&peer, input);
+	s = find_or_make(l->senders, &peer);
 	if (s == NULL)
 		return;
 	strlcpy(s->imei, imei, sizeof(s->imei));
@@ -139,40 +136,43 @@ at402_senders_note(At402Listener *l, const at402_arrival *from, const char *imei
 }
 
 const char *
-at402_senders_find(At402Listener *l, const at402_arrival *from)
+at402_senders_find(At402Listener *l, const at402_input *line)
 {
-	Origin		origin = origin_of(from);
+	const char *imei = line->from.imei;
+	At402PeerKey peer;
 	const Sender *s;
 
-	if (at402_imei_valid((const uint8_t *) from->imei, strlen(from->imei)))
-		return from->imei;
-	s = find_sender(l->senders, &origin);
+	if (at402_imei_valid((const uint8_t *) imei, strlen(imei)))
+		return imei;
+	at402_peer_key(&peer, line);
+	s = find_sender(l->senders, &peer);
 	return s != NULL && s->imei[0] != '\0' && at402_elapsed_ms(s->heard) < KNOWN_MS ? s->imei
 																					 : NULL;
 }
 
 void
-at402_senders_refuse(At402Listener *l, const at402_arrival *from)
+at402_senders_refuse(At402Listener *l, const at402_input *line)
 {
-	Origin		origin = origin_of(from);
-	Sender	   *s = from->udp ? NULL : find_or_make(l->senders, &origin);
+	At402PeerKey peer;
+	Sender	   *s;
 
+	at402_peer_key(&peer, line);
+	s = at402_is_udp(line) ? NULL : find_or_make(l->senders, &peer);
 	at402_count(&l->stat->store.unknown_sender, 1);
 	if (s != NULL && ++s->strange_lines >= STRANGE_LINES)
-		at402_net_close(l->net, from->ticket);
+		at402_net_close(l->net, line->from.ticket);
 	else
-		at402_net_forget(l->net, from->ticket);
+		at402_net_forget(l->net, line->from.ticket);
 }
 
 void
 at402_senders_gone(At402Listener *l, at402_ticket ticket)
 {
-	Origin		origin;
+	At402PeerKey peer;
 	Sender	   *s;
 
-	memset(&origin, 0, sizeof(origin));
-	origin.ticket = ticket;
-	s = find_sender(l->senders, &origin);
+	at402_connection_key(&peer, ticket);
+	s = find_sender(l->senders, &peer);
 	if (s != NULL)
 		forget_sender(l->senders, s);
 }

@@ -394,18 +394,18 @@ at402_stat_connection_rows(PG_FUNCTION_ARGS)
 			if (!s.in_use)
 				continue;
 			values[0] = Int32GetDatum(n);
-			values[1] = text_or_null(may_see ? s.imei : "", &nulls[1]);
-			values[2] = text_or_null((char[]) {s.protocol, '\0'}, &nulls[2]);
+			values[1] = text_or_null(may_see ? s.from.imei : "", &nulls[1]);
+			values[2] = text_or_null((char[]) {s.from.protocol, '\0'}, &nulls[2]);
 			nulls[3] = nulls[4] = !may_see;
 			if (may_see)
-				values[3] = DirectFunctionCall1(inet_in, CStringGetDatum(s.peer));
-			values[4] = Int32GetDatum(s.peer_port);
-			values[5] = TimestampTzGetDatum(from_unix_us(s.connected_at));
-			nulls[6] = s.last_frame_at == 0;
-			values[6] = TimestampTzGetDatum(from_unix_us(s.last_frame_at));
-			values[7] = Int64GetDatum((int64) s.frames);
-			values[8] = Int64GetDatum((int64) s.answers);
-			values[9] = Int64GetDatum((int64) s.bytes);
+				values[3] = DirectFunctionCall1(inet_in, CStringGetDatum(s.from.peer));
+			values[4] = Int32GetDatum(s.from.peer_port);
+			values[5] = TimestampTzGetDatum(from_unix_us(s.traffic.connected_at));
+			nulls[6] = s.traffic.last_frame_at == 0;
+			values[6] = TimestampTzGetDatum(from_unix_us(s.traffic.last_frame_at));
+			values[7] = Int64GetDatum((int64) s.traffic.frames);
+			values[8] = Int64GetDatum((int64) s.traffic.answers);
+			values[9] = Int64GetDatum((int64) s.traffic.bytes);
 			tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
 		}
 	return (Datum) 0;

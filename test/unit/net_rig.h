@@ -36,7 +36,7 @@
 
 typedef struct record
 {
-	at402_arrival arrival;
+	at402_input input;
 	uint8_t		first[16];		/* of its bytes */
 	uint16_t	crc;			/* over all its bytes */
 } record;
@@ -52,7 +52,7 @@ static at402_ticket gone_ticket;
 static enum { LATER, ANSWER_AT_ONCE, CLOSE_AT_ONCE } habit;
 
 static inline bool
-on_frame(void *context, const at402_arrival *arrival)
+on_frame(void *context, const at402_input *input)
 {
 	record	   *r = &records[frames];
 
@@ -61,16 +61,22 @@ on_frame(void *context, const at402_arrival *arrival)
 		return false;
 	room--;
 	frames++;
-	r->arrival = *arrival;
+	r->input = *input;
 	memset(r->first, 0, sizeof(r->first));
-	memcpy(r->first, arrival->bytes, arrival->length < 16 ? arrival->length : 16);
-	r->crc = at402_crc16(arrival->bytes, arrival->length);
+	memcpy(r->first, input->bytes, input->length < 16 ? input->length : 16);
+	r->crc = at402_crc16(input->bytes, input->length);
 	if (habit == ANSWER_AT_ONCE)
-		at402_net_answer(net, arrival->ticket);
+		at402_net_answer(net, input->from.ticket);
 	if (habit == CLOSE_AT_ONCE)
-		at402_net_close(net, arrival->ticket);
+		at402_net_close(net, input->from.ticket);
 	at402_net_flush(net);
 	return true;
+}
+
+static inline bool
+came_by_udp(int i)
+{
+	return strcmp(records[i].input.transport, "udp") == 0;
 }
 
 static inline void
@@ -244,7 +250,7 @@ static inline void
 answer(int from, int to)
 {
 	for (int i = from; i < to; i++)
-		at402_net_answer(net, records[i].arrival.ticket);
+		at402_net_answer(net, records[i].input.from.ticket);
 	at402_net_flush(net);
 }
 

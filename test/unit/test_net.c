@@ -12,17 +12,18 @@ test_login(void)
 	static const char again[] = "$ASTRA;AT402;49015420323751\x01;;1;Z;1\r";
 	uint32_t	change;
 	client	   *c;
-	const at402_arrival *a;
+	const at402_input *a;
 
 	start();
 	c = connect_tcp();
 	put_packet(c, 1);
 	wait_for(frames == 1);
-	a = &records[0].arrival;
+	a = &records[0].input;
 	CHECK(a->kind == AT402_FRAME_PACKET && a->length == 40);
-	CHECK(!a->logged_in && a->imei[0] == '\0' && a->protocol == '\0' && !a->udp);
-	CHECK(strcmp(a->peer, "127.0.0.1") == 0 && a->peer_port > 0);
-	CHECK(slots[0].in_use && slots[0].last_frame_at >= slots[0].connected_at);
+	CHECK(!a->from.logged_in && a->from.imei[0] == '\0' && a->from.protocol == '\0');
+	CHECK(!came_by_udp(0));
+	CHECK(strcmp(a->from.peer, "127.0.0.1") == 0 && a->from.peer_port > 0);
+	CHECK(slots[0].in_use && slots[0].traffic.last_frame_at >= slots[0].traffic.connected_at);
 
 	/* the login carries its own sender, and so does what follows */
 	put(c, LOGIN, strlen(LOGIN));
@@ -30,40 +31,40 @@ test_login(void)
 	wait_for(frames == 3);
 	for (int i = 1; i < 3; i++)
 	{
-		a = &records[i].arrival;
+		a = &records[i].input;
 		CHECK(a->kind == (i == 1 ? AT402_FRAME_LOGIN : AT402_FRAME_PACKET));
-		CHECK(a->logged_in && strcmp(a->imei, IMEI) == 0 && a->protocol == 'X');
-		CHECK(a->ticket == records[0].arrival.ticket);
+		CHECK(a->from.logged_in && strcmp(a->from.imei, IMEI) == 0 && a->from.protocol == 'X');
+		CHECK(a->from.ticket == records[0].input.from.ticket);
 	}
 	change = slots[0].change;
 	CHECK(change % 2 == 0);
-	CHECK(strcmp(slots[0].imei, IMEI) == 0 && slots[0].protocol == 'X');
-	CHECK(slots[0].frames == 3 && slots[0].bytes == 80 + strlen(LOGIN));
-	CHECK(strcmp(slots[0].peer, "127.0.0.1") == 0 && slots[0].peer_port == a->peer_port);
+	CHECK(strcmp(slots[0].from.imei, IMEI) == 0 && slots[0].from.protocol == 'X');
+	CHECK(slots[0].traffic.frames == 3 && slots[0].traffic.bytes == 80 + strlen(LOGIN));
+	CHECK(strcmp(slots[0].from.peer, "127.0.0.1") == 0 && slots[0].from.peer_port == a->from.peer_port);
 
 	/* a later login names another; what cannot be printed is not */
 	put(c, again, strlen(again));
 	wait_for(frames == 4);
-	CHECK(strcmp(records[3].arrival.imei, "49015420323751?") == 0);
-	CHECK(records[3].arrival.protocol == 'Z');
+	CHECK(strcmp(records[3].input.from.imei, "49015420323751?") == 0);
+	CHECK(records[3].input.from.protocol == 'Z');
 
 	/* too long an IMEI is cut, a missing one is empty */
 	put(c, "$ASTRA;A;1234567890123456789012345678901234567890\r\n", 51);
 	put(c, "$ASTRA;A\r\n", 10);
 	wait_for(frames == 6);
-	CHECK(strcmp(records[4].arrival.imei, "1234567890123456789012345678901") == 0);
-	CHECK(records[5].arrival.imei[0] == '\0' && records[5].arrival.logged_in);
-	CHECK(records[5].arrival.protocol == '\0');
+	CHECK(strcmp(records[4].input.from.imei, "1234567890123456789012345678901") == 0);
+	CHECK(records[5].input.from.imei[0] == '\0' && records[5].input.from.logged_in);
+	CHECK(records[5].input.from.protocol == '\0');
 
 	put(c, LOGIN, strlen(LOGIN));
 	wait_for(frames == 7);
 	answer(0, 7);
 	wait_for(acks(c) == 7);
-	CHECK(slots[0].answers == 7 && counters.answers == 7);
+	CHECK(slots[0].traffic.answers == 7 && counters.answers == 7);
 	CHECK(slots[0].change > change && slots[0].change % 2 == 0);
 	hang_up(c);
 	wait_for(counters.connections == 0);
-	CHECK(gone == 1 && gone_ticket == records[0].arrival.ticket);
+	CHECK(gone == 1 && gone_ticket == records[0].input.from.ticket);
 	CHECK(!slots[0].in_use && slots[0].change % 2 == 0);
 	CHECK(counters.accepted == 1 && counters.frames == 7 && counters.unknown_protocol == 0);
 	stop();
@@ -96,10 +97,10 @@ test_split(void)
 			put(c, stream + at, length - at);
 		wait_for(frames == 4);
 		CHECK(counters.buffered_bytes == 0);
-		CHECK(records[0].arrival.kind == AT402_FRAME_LOGIN);
-		CHECK(records[1].arrival.kind == AT402_FRAME_PACKET && records[1].first[3] == 1);
-		CHECK(records[1].arrival.length == 60 && records[1].arrival.logged_in);
-		CHECK(records[2].arrival.kind == AT402_FRAME_TEXT && records[2].arrival.length == 9);
+		CHECK(records[0].input.kind == AT402_FRAME_LOGIN);
+		CHECK(records[1].input.kind == AT402_FRAME_PACKET && records[1].first[3] == 1);
+		CHECK(records[1].input.length == 60 && records[1].input.from.logged_in);
+		CHECK(records[2].input.kind == AT402_FRAME_TEXT && records[2].input.length == 9);
 		CHECK(records[3].crc == at402_crc16(stream + length - 200, 200));
 		CHECK(at402_net_timeout(net) == -1);
 		answer(0, 4);
@@ -255,8 +256,8 @@ test_long_line(void)
 	CHECK(counters.connections == 1 && counters.buffered_bytes == sizeof(line) - 1);
 	put(c, "\r", 1);
 	wait_for(frames == 1);
-	CHECK(records[0].arrival.length == AT402_MAX_LINE);
-	at402_net_forget(net, records[0].arrival.ticket);
+	CHECK(records[0].input.length == AT402_MAX_LINE);
+	at402_net_forget(net, records[0].input.from.ticket);
 
 	put(c, line, sizeof(line) - 1);
 	wait_for(counters.bytes == 2 * sizeof(line) - 1);
@@ -350,7 +351,7 @@ test_random(void)
 	wait_for(frames == expected_count && counters.bytes == length);
 	for (int i = 0; i < expected_count; i++)
 	{
-		const at402_arrival *a = &records[i].arrival;
+		const at402_input *a = &records[i].input;
 		bool		lf_apart = a->kind == AT402_FRAME_TEXT && records[i].crc != expected[i];
 
 		/* only the LF that came apart from its CR may be missing */
@@ -375,12 +376,12 @@ test_pipelined(void)
 	for (int i = 0; i < 100; i++)
 		CHECK(records[i].first[3] == i);
 	for (int i = 0; i < 50; i++)
-		at402_net_answer(net, records[i].arrival.ticket);
+		at402_net_answer(net, records[i].input.from.ticket);
 	CHECK(counters.answers == 0);	/* they leave together */
 	at402_net_flush(net);
 	CHECK(counters.answers == 50);
 	for (int i = 50; i < 100; i++)
-		at402_net_answer(net, records[i].arrival.ticket);
+		at402_net_answer(net, records[i].input.from.ticket);
 	CHECK(at402_net_timeout(net) == 0);
 	at402_net_turn(net);		/* which flushes too */
 	wait_for(acks(c) == 100);
@@ -411,7 +412,7 @@ test_half_close(void)
 	answer(0, 1);
 	wait_for(acks(c) == 1);
 	CHECK(!ended(c));
-	at402_net_forget(net, records[1].arrival.ticket);
+	at402_net_forget(net, records[1].input.from.ticket);
 	at402_net_flush(net);
 	wait_for(ended(c));
 	CHECK(acks(c) == 1 && counters.connections == 0 && gone == 1);
@@ -435,8 +436,8 @@ test_driver_closes(void)
 	c = connect_tcp();
 	put_packets(c, 3, 0);
 	wait_for(frames == 3);
-	at402_net_close(net, records[0].arrival.ticket);
-	at402_net_close(net, records[0].arrival.ticket);
+	at402_net_close(net, records[0].input.from.ticket);
+	at402_net_close(net, records[0].input.from.ticket);
 	at402_net_flush(net);
 	put_packet(c, 9);
 	settle();
@@ -459,7 +460,7 @@ test_driver_closes(void)
 	c = connect_tcp();
 	put_packets(c, 3, 0);
 	wait_for(frames == 5 && counters.buffered_bytes == 80);
-	at402_net_close(net, records[4].arrival.ticket);
+	at402_net_close(net, records[4].input.from.ticket);
 	at402_net_flush(net);
 	wait_for(ended(c));
 	CHECK(gone == 3 && counters.buffered_bytes == 0);
@@ -478,7 +479,7 @@ test_stale_ticket(void)
 	old = connect_tcp();
 	put_packet(old, 1);
 	wait_for(frames == 1);
-	stale = records[0].arrival.ticket;
+	stale = records[0].input.from.ticket;
 	reset(old);
 	wait_for(counters.connections == 0);
 	CHECK(gone == 1 && gone_ticket == stale);
@@ -486,8 +487,8 @@ test_stale_ticket(void)
 	new = connect_tcp();
 	put_packet(new, 2);
 	wait_for(frames == 2);
-	CHECK(slots[0].in_use && records[1].arrival.ticket != stale);
-	CHECK(at402_net_is_open(net, records[1].arrival.ticket) && !at402_net_is_open(net, stale));
+	CHECK(slots[0].in_use && records[1].input.from.ticket != stale);
+	CHECK(at402_net_is_open(net, records[1].input.from.ticket) && !at402_net_is_open(net, stale));
 	at402_net_answer(net, stale);
 	CHECK(counters.answers_lost == 1);
 	at402_net_forget(net, stale);

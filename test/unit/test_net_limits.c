@@ -22,7 +22,7 @@ test_back_pressure(void)
 	put(c[0], LOGIN, strlen(LOGIN));
 	put_packets(c[0], 5, 0);
 	wait_for(frames == 3 && counters.buffered_bytes == 3 * 40);
-	CHECK(!records[0].arrival.udp && records[2].arrival.logged_in);
+	CHECK(!came_by_udp(0) && records[2].input.from.logged_in);
 
 	/* full: nobody is read, nothing is offered, no timer runs, nothing spins */
 	at402_net_set_limits(net, &limits);
@@ -43,7 +43,7 @@ test_back_pressure(void)
 	settle();
 	CHECK(frames == 5 && counters.bytes == bytes);
 	CHECK(records[3].first[3] == 2 && records[4].first[3] == 3);
-	CHECK(strcmp(records[4].arrival.imei, IMEI) == 0);
+	CHECK(strcmp(records[4].input.from.imei, IMEI) == 0);
 
 	/* who has waited longer comes first: the two others, then the rest of the first */
 	room = MAX_RECORDS;
@@ -59,11 +59,11 @@ test_back_pressure(void)
 	room = 0;
 	put(c[1], LOGIN, strlen(LOGIN));
 	wait_for(counters.buffered_bytes == strlen(LOGIN));
-	CHECK(slots[1].imei[0] == '\0' && slots[1].frames == 1);
+	CHECK(slots[1].from.imei[0] == '\0' && slots[1].traffic.frames == 1);
 	room = 1;
 	at402_net_resume(net);
 	wait_for(frames == 9);
-	CHECK(strcmp(slots[1].imei, IMEI) == 0 && slots[1].frames == 2);
+	CHECK(strcmp(slots[1].from.imei, IMEI) == 0 && slots[1].traffic.frames == 2);
 
 	/* frames before noise are kept, and their answers, though there is no room */
 	room = 0;
@@ -152,7 +152,7 @@ test_short_room(void)
 		}
 		CHECK(frames == 40);
 		for (int i = 0; i < frames; i++)
-			served |= records[i].arrival.udp == flood_is_tcp;
+			served |= came_by_udp(i) == flood_is_tcp;
 		CHECK(served);
 		stop();
 	}
@@ -385,7 +385,7 @@ test_timeouts(void)
 	began = now_ms();
 	put_packet(c, 1);
 	wait_for(frames == 3);
-	at402_net_forget(net, records[2].arrival.ticket);
+	at402_net_forget(net, records[2].input.from.ticket);
 	wait_for(ended(c));
 	CHECK(now_ms() - began >= 250 && counters.timeouts == 5 && gone == 3);
 

@@ -24,16 +24,16 @@ test_udp(void)
 	put(c, bytes, length);
 	wait_for(frames == 3);
 	CHECK(counters.datagrams == 1 && counters.bytes == length && counters.bad_crc == 1);
-	CHECK(records[0].arrival.udp && !records[0].arrival.logged_in);
-	CHECK(records[0].arrival.imei[0] == '\0' && records[0].first[3] == 1);
-	CHECK(strcmp(records[0].arrival.peer, "127.0.0.1") == 0 && records[0].arrival.peer_port > 0);
-	CHECK(records[1].arrival.kind == AT402_FRAME_LOGIN);
-	CHECK(!records[1].arrival.logged_in && strcmp(records[1].arrival.imei, IMEI) == 0);
-	CHECK(strcmp(records[2].arrival.imei, IMEI) == 0 && records[2].arrival.protocol == 'X');
+	CHECK(came_by_udp(0) && !records[0].input.from.logged_in);
+	CHECK(records[0].input.from.imei[0] == '\0' && records[0].first[3] == 1);
+	CHECK(strcmp(records[0].input.from.peer, "127.0.0.1") == 0 && records[0].input.from.peer_port > 0);
+	CHECK(records[1].input.kind == AT402_FRAME_LOGIN);
+	CHECK(!records[1].input.from.logged_in && strcmp(records[1].input.from.imei, IMEI) == 0);
+	CHECK(strcmp(records[2].input.from.imei, IMEI) == 0 && records[2].input.from.protocol == 'X');
 	answer(0, 2);
-	at402_net_forget(net, records[2].arrival.ticket);
+	at402_net_forget(net, records[2].input.from.ticket);
 	wait_for(acks(c) == 2);
-	at402_net_answer(net, records[2].arrival.ticket);
+	at402_net_answer(net, records[2].input.from.ticket);
 	CHECK(counters.answers == 2 && counters.answers_lost == 1);
 
 	/* the sender was that of one datagram; others are told apart */
@@ -41,9 +41,9 @@ test_udp(void)
 	put_packet(d, 4);
 	put_packet(c, 5);
 	wait_for(frames == 5);
-	CHECK(records[3].arrival.imei[0] == '\0' && records[3].arrival.protocol == '\0');
-	CHECK(records[3].arrival.peer_port != records[4].arrival.peer_port);
-	CHECK(records[3].arrival.ticket != records[4].arrival.ticket);
+	CHECK(records[3].input.from.imei[0] == '\0' && records[3].input.from.protocol == '\0');
+	CHECK(records[3].input.from.peer_port != records[4].input.from.peer_port);
+	CHECK(records[3].input.from.ticket != records[4].input.from.ticket);
 	answer(3, 5);
 	wait_for(acks(d) == 1 && acks(c) == 3);
 
@@ -109,7 +109,7 @@ test_udp_answer_address(void)
 		target6.sin6_port = target.sin_port;
 		CHECK(sendto(fd, bytes, 40, 0, (struct sockaddr *) &target6, sizeof(target6)) == 40);
 		wait_for(frames == 2);
-		CHECK(strcmp(records[1].arrival.peer, "::1") == 0);
+		CHECK(strcmp(records[1].input.from.peer, "::1") == 0);
 		answer(1, 2);
 		size = sizeof(from6);
 		CHECK(recvfrom(fd, got, sizeof(got), 0, (struct sockaddr *) &from6, &size) == 1);
@@ -119,7 +119,7 @@ test_udp_answer_address(void)
 		fd = socket(AF_INET6, SOCK_STREAM, 0);
 		CHECK(connect(fd, (struct sockaddr *) &target6, sizeof(target6)) == 0);
 		wait_for(counters.connections == 1);
-		CHECK(strcmp(slots[0].peer, "::1") == 0);
+		CHECK(strcmp(slots[0].from.peer, "::1") == 0);
 		close(fd);
 	}
 	stop();
@@ -152,7 +152,7 @@ test_udp_back_pressure(void)
 	room = MAX_RECORDS;
 	at402_net_resume(net);
 	wait_for(frames == 6);
-	CHECK(records[2].first[3] == 2 && records[2].arrival.ticket == records[0].arrival.ticket);
+	CHECK(records[2].first[3] == 2 && records[2].input.from.ticket == records[0].input.from.ticket);
 	answer(2, 6);
 	wait_for(acks(c) == 5 && acks(t) == 1);
 	CHECK(counters.datagrams == 3 && counters.answers_lost == 0);
@@ -180,7 +180,7 @@ test_udp_table_full(void)
 	put_packet(c, 3);
 	settle();
 	CHECK(counters.datagrams == 4096 && at402_net_timeout(net) == -1);
-	at402_net_forget(net, records[5].arrival.ticket);
+	at402_net_forget(net, records[5].input.from.ticket);
 	CHECK(at402_net_timeout(net) == 0);
 	settle();
 	CHECK(frames == 4097 && records[4096].first[3] == 2);
@@ -189,7 +189,7 @@ test_udp_table_full(void)
 	CHECK(frames == 4098 && records[4097].first[3] == 3);
 	wait_for(acks(c) == 1);
 	/* the entries are used again under other tickets */
-	at402_net_answer(net, records[5].arrival.ticket);
+	at402_net_answer(net, records[5].input.from.ticket);
 	CHECK(counters.answers_lost == 1);
 	stop();
 }

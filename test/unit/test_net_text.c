@@ -47,13 +47,13 @@ meet(void)
 static bool
 write_text(const char *text)
 {
-	return at402_net_write(net, records[0].arrival.ticket, text, strlen(text));
+	return at402_net_write(net, records[0].input.from.ticket, text, strlen(text));
 }
 
 static bool
 is_quiet(void)
 {
-	return at402_net_is_quiet(net, records[0].arrival.ticket);
+	return at402_net_is_quiet(net, records[0].input.from.ticket);
 }
 
 static void
@@ -109,7 +109,7 @@ test_after_answers(void)
 	CHECK(has_got_nothing(c));
 	put(c, "K\r\n", 3);
 	wait_for(frames == 4);
-	at402_net_forget(net, records[3].arrival.ticket);
+	at402_net_forget(net, records[3].input.from.ticket);
 	at402_net_flush(net);
 	wait_for(has_got(c, TEXT));
 	stop();
@@ -166,9 +166,9 @@ test_refused(void)
 	start();
 	c = meet();
 	memset(large, '$', sizeof(large));
-	CHECK(at402_net_write(net, records[0].arrival.ticket, large, sizeof(large)));
+	CHECK(at402_net_write(net, records[0].input.from.ticket, large, sizeof(large)));
 	CHECK(!write_text(TEXT));
-	at402_net_close(net, records[0].arrival.ticket);
+	at402_net_close(net, records[0].input.from.ticket);
 	CHECK(!write_text(TEXT) && !is_quiet());
 	at402_net_flush(net);
 	wait_for(gone == 1);
@@ -192,19 +192,19 @@ test_datagram(void)
 	got_length = 0;
 	put_packet(c, 1);
 	wait_for(frames == 1);
-	at402_net_keep(net, records[0].arrival.ticket);
+	at402_net_keep(net, records[0].input.from.ticket);
 	answer(0, 1);
 	CHECK(is_quiet());
 	CHECK(write_text(TEXT));
 	wait_for(has_got(c, "\x06" TEXT));
-	at402_net_forget(net, records[0].arrival.ticket);
+	at402_net_forget(net, records[0].input.from.ticket);
 	CHECK(!is_quiet() && !write_text(TEXT));
 
 	/* its place is used again */
 	put_packet(c, 2);
 	wait_for(frames == 2);
 	answer(1, 2);
-	CHECK(!at402_net_write(net, records[1].arrival.ticket, TEXT, strlen(TEXT)));
+	CHECK(!at402_net_write(net, records[1].input.from.ticket, TEXT, strlen(TEXT)));
 	wait_for(has_got(c, "\x06" TEXT "\x06"));
 	stop();
 }
