@@ -1,10 +1,10 @@
 -- What at402 asks of a database, and the schema of its own.
 
--- What trackers send is Latin-1 (ISO 8859-1): only UTF8 can hold all of it.
+-- What trackers send is Latin-1 (ISO 8859-1): these can hold all of it.
 DO $$
 BEGIN
-	IF pg_catalog.getdatabaseencoding() OPERATOR(pg_catalog.<>) 'UTF8' THEN
-		RAISE EXCEPTION 'at402 needs a database with encoding UTF8'
+	IF pg_catalog.getdatabaseencoding() OPERATOR(pg_catalog.<>) ALL ('{UTF8,LATIN1,SQL_ASCII}') THEN
+		RAISE EXCEPTION 'at402 needs a database with encoding UTF8, LATIN1 or SQL_ASCII'
 			USING ERRCODE = 'feature_not_supported',
 				DETAIL = pg_catalog.format('The encoding of database "%s" is %s.',
 					pg_catalog.current_database(), pg_catalog.getdatabaseencoding()),

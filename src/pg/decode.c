@@ -479,13 +479,13 @@ at402_fields(PG_FUNCTION_ARGS)
 				values[3] = CStringGetTextDatum(field->name);
 				values[4] = CStringGetTextDatum(type_text(field));
 				put_text(&values[5], &nulls[5], scale_text(field));
-				put_text(&values[6], &nulls[6], field->unit);
+				put_text(&values[6], &nulls[6], at402_core_cstring(field->unit));
 				put_text(&values[7], &nulls[7], home_text(homes));
 				put_text(&values[8], &nulls[8], column_text(def, field, homes));
 				nulls[9] = nulls[10] = !at402_measured_range(field, &least, &most);
 				values[9] = Int64GetDatum(least);
 				values[10] = Int64GetDatum(most);
-				put_text(&values[11], &nulls[11], field->note[0] ? field->note : def->note);
+				put_text(&values[11], &nulls[11], at402_core_cstring(field->note[0] ? field->note : def->note));
 				tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
 			}
 		}

@@ -8,7 +8,6 @@
  */
 #include "postgres.h"
 
-#include "mb/pg_wchar.h"
 #include "nodes/pg_list.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
@@ -138,7 +137,8 @@ raw_of(const at402_field_def *field, Numeric value)
 				errmsg("value of \"%s\" is out of range: %s", field->name,
 					   numeric_normalize(value)),
 				errdetail("The range is %s to %s%s%s.", numeric_normalize(least),
-						  numeric_normalize(most), field->unit[0] ? " " : "", field->unit));
+						  numeric_normalize(most), field->unit[0] ? " " : "",
+						  at402_core_cstring(field->unit)));
 	raw = calculate(numeric_sub, value, numeric_of(field->off));
 	raw = calculate(numeric_mul, raw, numeric_of(field->den));
 	raw = calculate(numeric_div, raw, numeric_of(field->num));
@@ -195,7 +195,7 @@ static at402_span
 text_of(const JsonbValue *json, const char *name, size_t most)
 {
 	char	   *string = string_of(json, name);
-	char	   *latin1 = pg_server_to_any(string, (int) strlen(string), PG_LATIN1);
+	char	   *latin1 = at402_latin1_of(string);
 
 	if (strlen(latin1) > most)
 		ereport(ERROR, errcode(ERRCODE_STRING_DATA_RIGHT_TRUNCATION),

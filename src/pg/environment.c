@@ -22,7 +22,6 @@
 
 #include "commands/extension.h"
 #include "executor/spi.h"
-#include "mb/pg_wchar.h"
 #include "utils/builtins.h"
 
 #include "pg/environment.h"
@@ -90,11 +89,6 @@ at402_missing(const char **hint)
 	const char *problem;
 
 	*hint = mend;
-	if (GetDatabaseEncoding() != PG_UTF8)
-	{
-		*hint = "CREATE DATABASE fleet ENCODING 'UTF8' TEMPLATE template0;";
-		return "the encoding of the database is not UTF8";
-	}
 	if (!OidIsValid(get_extension_oid("at402", true)))
 	{
 		*hint = "CREATE EXTENSION at402 CASCADE; SELECT at402_create_tables();";

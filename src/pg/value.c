@@ -105,12 +105,37 @@ at402_time_text(uint32_t seconds)
 	return text_form;
 }
 
+/* Encoding of the texts here.  Where the server is told none they are UTF-8, as clients send it. */
+static int
+text_encoding(void)
+{
+	return GetDatabaseEncoding() == PG_SQL_ASCII ? PG_UTF8 : GetDatabaseEncoding();
+}
+
+static char *
+convert(const char *text, size_t length, int from, int to)
+{
+	return (char *) pg_do_encoding_conversion((unsigned char *) text, (int) length, from, to);
+}
+
 char *
 at402_text_cstring(at402_span span)
 {
 	char	   *latin1 = pnstrdup((const char *) span.bytes, span.length);
 
-	return pg_any_to_server(latin1, (int) span.length, PG_LATIN1);
+	return convert(latin1, span.length, PG_LATIN1, text_encoding());
+}
+
+char *
+at402_latin1_of(const char *text)
+{
+	return convert(text, strlen(text), text_encoding(), PG_LATIN1);
+}
+
+char *
+at402_core_cstring(const char *text)
+{
+	return convert(text, strlen(text), PG_UTF8, text_encoding());
 }
 
 char *

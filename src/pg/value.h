@@ -24,8 +24,12 @@ extern int64 at402_value_int64(const at402_field_def *field, int64 raw);
 extern TimestampTz at402_time(uint32_t seconds);
 extern char *at402_time_text(uint32_t seconds);
 
-/* Latin-1 bytes as a palloc'd string in the server's encoding. */
+/* Latin-1 bytes as a palloc'd string in the server's encoding, and back; 22P05: not Latin-1. */
 extern char *at402_text_cstring(at402_span span);
+extern char *at402_latin1_of(const char *text);
+
+/* A text of the core, as units are, in the server's encoding. */
+extern char *at402_core_cstring(const char *text);
 
 /* Bytes as upper-case hexadecimal digits. */
 extern char *at402_hex_cstring(at402_span span);

@@ -10,28 +10,55 @@ my $node = new_node('refused');
 
 # ---- 6 ----
 
-subtest '6: a database that is not UTF8' => sub {
-	$node->safe_psql('postgres', "CREATE DATABASE latin9 ENCODING 'LATIN9' LC_COLLATE 'C'
-		LC_CTYPE 'C' TEMPLATE template0");
+sub create_database
+{
+	my ($name, $encoding) = @_;
+
+	$node->safe_psql('postgres', "CREATE DATABASE $name ENCODING '$encoding' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0");
+}
+
+subtest '6: a database that cannot hold Latin-1' => sub {
+	create_database('latin9', 'LATIN9');
 	my ($result, undef, $error) = $node->psql('latin9', '\set VERBOSITY verbose
 		CREATE EXTENSION at402 CASCADE');
-	like($error, qr/0A000: at402 needs a database with encoding UTF8/, 'CREATE EXTENSION: refused');
+	like($error, qr/0A000: at402 needs a database with encoding UTF8, LATIN1 or SQL_ASCII/, 'CREATE EXTENSION: refused');
 	like($error, qr/DETAIL:  The encoding of database "latin9" is LATIN9/, 'with the facts');
 	like($error, qr/HINT:  CREATE DATABASE .* ENCODING 'UTF8'/, 'and the statement to use');
 	is($node->safe_psql('latin9', "SELECT count(*) FROM pg_extension WHERE extname = 'at402'"), '0',
 		'nothing is left of it');
+};
 
-	$node->append_conf('postgresql.conf', "at402.database = 'latin9'");
-	$node->restart;
-	$node->wait_for_log(qr/at402 waits in database "latin9": the encoding of the database is not UTF8/);
-	$node->wait_for_log(qr/HINT:  Execute: CREATE DATABASE .* ENCODING 'UTF8'/);
-	is($node->safe_psql($At402::database, 'SELECT state, port FROM at402_stat_listener'),
-		'waiting|', 'the listener waits');
-	$node->append_conf('postgresql.conf', "at402.database = '$At402::database'");
+# Clients of SQL_ASCII get what is stored, byte for byte: that is UTF-8.
+subtest "6: $_ holds what trackers send" => sub {
+	my $encoding = $_;
+	my $name = lc $encoding;
+	my $client = 'SET client_encoding = ' . ($encoding eq 'LATIN1' ? 'UTF8' : $encoding);
+	my $text = sub { $node->safe_psql($name, "$client; $_[0]") };
+
+	create_database($name, $encoding);
+	$text->('CREATE EXTENSION at402 CASCADE; SELECT at402_create_tables()');
+	is($text->("SELECT string_agg(DISTINCT unit, ' ' ORDER BY unit) FROM at402_fields() WHERE unit ~ '[^ -~]'"),
+		$text->("SELECT string_agg(unit, ' ' ORDER BY unit) FROM unnest('{°,°C,g/m²,m/s²,µg/l}'::text[]) AS unit"), 'units');
+	is($text->(q{SELECT at402_decode(at402_encode('{"kind": "text", "text": "$POSN,é"}'))->>'text'}), '$POSN,é',
+		'text, there and back');
+	is($text->(q{SELECT encode(at402_encode('{"kind": "text", "text": "$é"}')::bytea, 'hex')}), '24e90d0a', 'on the wire it is Latin-1');
+	like(($node->psql($name, qq{$client; SELECT at402_encode('{"kind": "text", "text": "\$€"}')}))[2], qr/has no equivalent in encoding "LATIN1"/,
+		'what is not Latin-1 is refused');
+	$node->append_conf('postgresql.conf', "at402.database = '$name'");
 	$node->restart;
 	listener_port($node);
-	is(still_answers($node), '06', 'in a database that is UTF8 it answers');
-};
+	my $tracker = connect_tcp($node);
+	is(ask($tracker, '$ASTRA;AT402 ' . "\xE9" . ';' . imei(6) . ";;8;X;1\r\n"), '06', 'a login');
+	is(ask($tracker, packet(seq => 1)), '06', 'a packet');
+	is($text->('SELECT model, count(*) FROM at402.device AS d JOIN at402.position AS p ON p.device_id = d.id GROUP BY model'),
+		'AT402 é|1', 'are stored');
+}
+foreach 'LATIN1', 'SQL_ASCII';
+
+$node->append_conf('postgresql.conf', "at402.database = '$At402::database'");
+$node->restart;
+listener_port($node);
+is(still_answers($node), '06', 'back in a database that is UTF8 it answers');
 
 # ---- 7 ----
 
