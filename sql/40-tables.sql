@@ -491,7 +491,7 @@ AS $$
 	 'can: source; ble: beacon or sensor; trip: its start; else empty'),
 	('alert', 'raised_at', 'timestamptz NOT NULL DEFAULT now()', 'when the server raised it'),
 	('alert', 'ended_at', 'timestamptz',
-	 'time of the first row after it that does not satisfy the condition; NULL: none came'),
+	 'time of the first row after it that does not satisfy the condition, or when its rule was found switched off or deleted; NULL: none came'),
 	('alert', 'level', 'text NOT NULL', 'info, warning or critical'),
 	('alert', 'message', 'text NOT NULL', 'rule.message with the values of the row'),
 	('alert', 'geom', point, 'position of the report; state: the last position of the device'),

@@ -337,6 +337,7 @@ AS $$
 	VALUES
 	('at402_maintain_trips', 'derives at402.trip anew where reports have come'),
 	('at402_maintain_trips_due', 'vehicles, drivers and geofences of trips, where they were told later'),
+	('at402_maintain_alerts', 'ends alerts of rules that were switched off or deleted'),
 	('at402_maintain_rules', 'rules that look at trips and, by the clock, at states'),
 	('at402_maintain_commands', 'commands that expire, or that nobody minds any more')
 $$;

@@ -64,12 +64,32 @@ $$;
 COMMENT ON FUNCTION at402_gpx(text, timestamptz, timestamptz) IS
 'a GPX 1.1 track of the valid fixes of a device from since up to until, with a segment for each trip and for what lies between two trips';
 
+-- 22023 where there is no such tile: PostGIS raises XX000.
+CREATE FUNCTION at402_internal.at402_tile(z int, x int, y int) RETURNS @postgis@.geometry
+LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	IF z NOT BETWEEN 0 AND 30 THEN
+		RAISE EXCEPTION 'zoom of a tile is out of range: %', z
+			USING ERRCODE = 'invalid_parameter_value', DETAIL = 'It is from 0 to 30.';
+	ELSIF least(x, y) < 0 OR greatest(x, y) >= 1 << z THEN
+		RAISE EXCEPTION 'there is no tile %/%/%', z, x, y
+			USING ERRCODE = 'invalid_parameter_value',
+				DETAIL = format('At zoom %s, x and y are from 0 to %s.', z, (1 << z) - 1);
+	END IF;
+	RETURN @postgis@.ST_TileEnvelope(z, x, y);
+END
+$$;
+COMMENT ON FUNCTION at402_internal.at402_tile(int, int, int) IS
+'part of at402_mvt: the square of a tile in Web Mercator; 22023: there is no such tile';
+
 CREATE FUNCTION at402_mvt(z int, x int, y int) RETURNS bytea
 LANGUAGE sql STABLE STRICT PARALLEL SAFE
 SET search_path = pg_catalog, pg_temp
 AS $$
-	WITH tile AS (
-		SELECT t.tile, @postgis@.ST_Transform(t.tile, 4326) AS box FROM @postgis@.ST_TileEnvelope(z, x, y) AS t (tile)
+	WITH tile AS MATERIALIZED (
+		SELECT t.tile, @postgis@.ST_Transform(t.tile, 4326) AS box FROM at402_internal.at402_tile(z, x, y) AS t (tile)
 	), places AS (
 		SELECT @postgis@.ST_AsMVTGeom(@postgis@.ST_Transform(p.geom, 3857), t.tile) AS geom, p.device_id, p.imei,
 			p.name, p.vehicle, p.plate, p.time, p.speed_kmh, p.heading_deg, p.ignition, p.connected
@@ -88,7 +108,7 @@ AS $$
 					 WHERE geom IS NOT NULL), '')
 $$;
 COMMENT ON FUNCTION at402_mvt(int, int, int) IS
-'a vector tile of Web Mercator with the layers last_position and geofence, as far as the caller may see them: a function layer of pg_tileserv';
+'a vector tile of Web Mercator with the layers last_position and geofence, as far as the caller may see them: a function layer of pg_tileserv; 22023: there is no such tile';
 
 	$sql$, '@postgis@', extnamespace::regnamespace::pg_catalog.text)
 	FROM pg_catalog.pg_extension WHERE extname OPERATOR(pg_catalog.=) 'postgis');

@@ -167,6 +167,37 @@ COMMENT ON FUNCTION at402_acknowledge(int, timestamptz, int, int, int, int) IS
 
 -- ---- by the clock ----
 
+-- Nobody looks any more whether the condition holds, so the alert has ended.
+CREATE FUNCTION at402_internal.at402_maintain_alerts(step int) RETURNS int
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	moment	timestamptz := now();
+	watched	int[];
+	run		record;
+BEGIN
+	IF to_regclass('at402.rule_run') IS NULL OR to_regclass('at402.alert') IS NULL THEN
+		RETURN NULL;
+	END IF;
+	-- whoever gets that name later is somebody else
+	UPDATE at402.rule AS r SET enabled = false, last_error = format('role "%s" does not exist', r.owner)
+	WHERE r.enabled AND NOT EXISTS (SELECT FROM pg_roles AS o WHERE o.rolname = r.owner);
+
+	watched := ARRAY(SELECT r.id FROM at402.rule AS r
+					 WHERE r.enabled AND r.source IN ('position', 'can', 'ble', 'state'));
+	FOR run IN DELETE FROM at402.rule_run AS g WHERE g.rule_id <> ALL (watched) RETURNING g.* LOOP
+		UPDATE at402.alert AS a SET ended_at = greatest(moment, a.time)
+		WHERE a.device_id = run.device_id AND a.time = run.alert_time AND a.seq = run.alert_seq
+			AND a.content_hash = run.alert_content_hash AND a.rule_id = run.rule_id AND a.n = run.alert_n
+			AND a.ended_at IS NULL;
+	END LOOP;
+	RETURN NULL;
+END
+$$;
+COMMENT ON FUNCTION at402_internal.at402_maintain_alerts(int) IS
+'part of at402_maintain: switches off rules whose owner does not exist any more, and ends the alerts of rules that were switched off or deleted';
+
 CREATE FUNCTION at402_internal.at402_run_rules(after int) RETURNS int
 	AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE STRICT;
 COMMENT ON FUNCTION at402_internal.at402_run_rules(int) IS
@@ -176,8 +207,6 @@ CREATE FUNCTION at402_internal.at402_maintain_rules(after int) RETURNS int
 LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
 AS $$
-DECLARE
-	rules	int[];
 BEGIN
 	IF to_regclass('at402.rule_run') IS NULL OR to_regclass('at402.alert') IS NULL THEN
 		RETURN NULL;
@@ -185,8 +214,6 @@ BEGIN
 	-- one at a time: two would raise the same alert
 	PERFORM pg_advisory_xact_lock('pg_class'::regclass::oid::int, 'at402.rule_run'::regclass::oid::int);
 	IF after = 0 THEN
-		rules := ARRAY(SELECT r.id FROM at402.rule AS r);
-		DELETE FROM at402.rule_run AS g WHERE g.rule_id <> ALL (rules);
 		DELETE FROM at402.outbox AS o WHERE o.state = 'done' AND o.done_at < now() - interval '1 day';
 	END IF;
 	RETURN at402_internal.at402_run_rules(after);

@@ -70,7 +70,13 @@ sql()
 
 running()
 {
-	[ -d "$data" ] && server status >/dev/null 2>&1
+	local pid
+	pid=$(head -n 1 "$data/postmaster.pid" 2>/dev/null) || return 1
+	# Killed, and not buried where process 1 does not do that: PostgreSQL would take it for alive.
+	if grep -q '^State:.Z' "/proc/$pid/status" 2>/dev/null; then
+		rm -f "$data/postmaster.pid" "$folder"/.s.PGSQL.*.lock
+	fi
+	server status >/dev/null 2>&1
 }
 
 # False while the server is starting, or was just killed and the system still knows it.

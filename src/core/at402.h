@@ -129,7 +129,8 @@ extern size_t at402_least_length(uint8_t letter);
 
 /*
  * Frames in a capture that may hold anything else between them.  Takes linear
- * time on any bytes.  The struct is large (2 MiB): allocate it.
+ * time on any bytes.  The struct is large (2 MiB): allocate it.  Who wants to do
+ * something else meanwhile sets until to less than the length, and then on.
  */
 #define AT402_FINDER_WINDOW (1 << 20)
 
@@ -138,6 +139,7 @@ typedef struct at402_finder
 	const uint8_t *bytes;
 	size_t		length;
 	size_t		offset;			/* where the search goes on */
+	size_t		until;			/* and ends: no frame is looked for from here on */
 	size_t		window;			/* prefix[i]: state after i bytes from here */
 	size_t		window_end;
 	size_t		text_end;		/* no control character from the last line on to here */
@@ -147,7 +149,7 @@ typedef struct at402_finder
 
 extern void at402_finder_init(at402_finder *finder, const uint8_t *bytes, size_t length);
 
-/* The next frame; false when there is none.  What lies between is no frame. */
+/* The next frame before until; false when there is none.  What lies between is no frame. */
 extern bool at402_find_frame(at402_finder *finder, size_t *start, size_t *length);
 
 /* ---- who is talking ---- */

@@ -37,6 +37,7 @@ at402_finder_init(at402_finder *finder, const uint8_t *bytes, size_t length)
 	finder->bytes = bytes;
 	finder->length = length;
 	finder->offset = 0;
+	finder->until = length;
 	finder->window = 0;
 	finder->window_end = 0;
 	finder->text_end = 0;
@@ -115,7 +116,7 @@ packet_length(at402_finder *finder, size_t start)
 bool
 at402_find_frame(at402_finder *finder, size_t *start, size_t *length)
 {
-	for (; finder->offset < finder->length; finder->offset++)
+	for (; finder->offset < finder->until; finder->offset++)
 	{
 		*start = finder->offset;
 		*length = finder->bytes[*start] == '$' ? line_length(finder, *start)

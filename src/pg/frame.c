@@ -26,7 +26,7 @@ PG_FUNCTION_INFO_V1(at402_frame_from_bytea);
 PG_FUNCTION_INFO_V1(at402_frames);
 PG_FUNCTION_INFO_V1(at402_crc16_sql);
 
-#define CRC_BYTES ((size_t) 1 << 20)	/* between two looks whether to go on */
+#define LOOK_BYTES ((size_t) 1 << 20)	/* between two looks whether to go on */
 
 at402_span
 at402_frame_bytes(const At402Frame *frame)
@@ -144,6 +144,21 @@ make_bytea(const uint8_t *bytes, size_t length)
 	return (bytea *) at402_frame_make(bytes, length);
 }
 
+/* The next frame; false: there is none.  A long stretch of noise can be cancelled. */
+static bool
+find_frame(at402_finder *finder, size_t *start, size_t *length)
+{
+	bool		found;
+
+	do
+	{
+		CHECK_FOR_INTERRUPTS();
+		finder->until = Min(finder->offset + LOOK_BYTES, finder->length);
+		found = at402_find_frame(finder, start, length);
+	} while (!found && finder->until < finder->length);
+	return found;
+}
+
 /*
  * at402_frames(bytea) -> byte_offset, frame, skipped
  *
@@ -168,8 +183,7 @@ at402_frames(PG_FUNCTION_ARGS)
 		size_t		frame_length;
 		Datum		values[3] = {0};
 
-		found = at402_find_frame(finder, &start, &frame_length);
-		CHECK_FOR_INTERRUPTS();
+		found = find_frame(finder, &start, &frame_length);
 		if (!found)
 			start = length;
 		if (start > done)
@@ -201,7 +215,7 @@ at402_crc16_sql(PG_FUNCTION_ARGS)
 
 	while (left > 0)
 	{
-		size_t		some = Min(left, CRC_BYTES);
+		size_t		some = Min(left, LOOK_BYTES);
 
 		CHECK_FOR_INTERRUPTS();
 		crc = at402_crc16_more(crc, bytes, some);

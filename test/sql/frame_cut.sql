@@ -88,4 +88,15 @@ FROM (VALUES
 ) AS v (what, stream), check_cut(stream) AS c;
 ROLLBACK;
 
+-- and it can be cancelled on its way
+CREATE TEMP TABLE noise AS SELECT decode(repeat('58', 40000000), 'hex') AS stream;
+SELECT clock_timestamp() AS began \gset
+SELECT count(*) FROM noise, at402_frames(stream);
+SELECT clock_timestamp() - timestamptz :'began' AS took \gset
+SET statement_timeout = '10ms';
+SELECT clock_timestamp() AS began \gset
+SELECT count(*) FROM noise, at402_frames(stream);
+RESET statement_timeout;
+SELECT clock_timestamp() - timestamptz :'began' < interval :'took' / 2 AS soon;
+
 DROP SCHEMA regress_at402 CASCADE;

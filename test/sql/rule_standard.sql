@@ -169,5 +169,44 @@ SELECT send(:a, report('23:13:00', 'panic'));
 ROLLBACK;
 SELECT count(*) FROM at402.outbox;
 
+-- ---- rules that are looked at no more ----
+
+-- what they left open ends: of a rule that is switched off or deleted, and of one whose owner is no more,
+-- which is switched off: whoever gets that name later is somebody else
+CREATE ROLE regress_gone;
+CREATE ROLE regress_stays;
+SELECT tableowner AS owner FROM pg_tables WHERE schemaname = 'at402' AND tablename = 'rule' \gset
+GRANT regress_gone, regress_stays TO :"owner";
+GRANT USAGE ON SCHEMA at402 TO regress_gone, regress_stays;
+GRANT SELECT ON at402.position, at402.device_state TO regress_gone, regress_stays;
+GRANT SELECT, INSERT, UPDATE ON at402.rule TO regress_gone, regress_stays;
+INSERT INTO at402.rule (name, source, condition, level) VALUES
+	('off state', 'state', 'true', 'info'), ('off position', 'position', 'true', 'info'),
+	('away state', 'state', 'true', 'info'), ('away position', 'position', 'true', 'info'),
+	('in force', 'state', 'true', 'info');
+SET ROLE regress_gone;
+INSERT INTO at402.rule (name, source, condition, level) VALUES ('gone', 'position', 'true', 'info');
+SET ROLE regress_stays;
+INSERT INTO at402.rule (name, source, condition, level) VALUES ('stays', 'position', 'true', 'info');
+RESET ROLE;
+SELECT send(:a, report('23:20:10', 'ignition')), send(:a, report('23:20:20', 'ignition'));
+SELECT count(*) >= 0 FROM at402_maintain();
+SELECT rule_name, count(*), count(ended_at) FROM at402.alert WHERE rule_name ~ 'off |away|force|gone|stays' GROUP BY 1 ORDER BY 1;
+UPDATE at402.rule SET enabled = false WHERE name LIKE 'off %';
+DELETE FROM at402.rule WHERE name LIKE 'away%';
+DROP OWNED BY regress_gone;
+DROP ROLE regress_gone;
+SELECT count(*) >= 0 FROM at402_maintain();
+SELECT rule_name, count(*), min(ended_at) BETWEEN now() - interval '1 min' AND now() AS ended
+FROM at402.alert WHERE rule_name ~ 'off |away|force|gone|stays' GROUP BY 1 ORDER BY 1;
+SELECT name, enabled, last_error FROM at402.rule WHERE name IN ('gone', 'stays', 'in force') ORDER BY 1;
+-- switched on again: by the clock it raises again; among reports it is the run that has raised
+UPDATE at402.rule SET enabled = true WHERE name LIKE 'off %';
+SELECT send(:a, report('23:20:30', 'ignition'));
+SELECT count(*) >= 0 FROM at402_maintain();
+SELECT rule_name, count(*), count(ended_at) FROM at402.alert WHERE rule_name LIKE 'off %' GROUP BY 1 ORDER BY 1;
+DROP OWNED BY regress_stays;
+DROP ROLE regress_stays;
+
 DROP SCHEMA at402 CASCADE;
 DROP FUNCTION report(text, int, text, jsonb, int, float8), report(text, text, int, jsonb, float8), send, power(numeric, int), dtc, bus, stop, warm, heard;

@@ -55,6 +55,18 @@ SELECT at402_mvt(8, 0, 0) = '' AS nothing_there;
 UPDATE at402.geofence SET enabled = false WHERE id = 1;
 SELECT tile_has(at402_mvt(8, 128, 84), :words) AS without_fence;
 SELECT at402_mvt(1, 5, 0);
+SELECT at402_mvt(0, 1, 0);
+SELECT at402_mvt(1, 0, -1);
+SELECT at402_mvt(-1, 0, 0);
+SELECT at402_mvt(31, 0, 0);
+SELECT at402_mvt(30, (1 << 30) - 1, 0) = '' AS smallest, at402_mvt(1, NULL, 0);
+
+-- nothing where there is no time between, or nobody
+SELECT at402_geojson(:a, '2026-03-02 09:00+00', '2026-03-02 08:00+00'), at402_geojson(:a, NULL, 'infinity');
+SELECT at402_gpx(:a, '2026-03-02 09:00+00', '2026-03-02 08:00+00') AS gpx, at402_gpx(NULL, '-infinity', 'infinity');
+SELECT count(t), count(s), count(v) FROM at402_trips(:a, '2026-03-02 09:00+00', '2026-03-02 08:00+00') AS t
+	FULL JOIN at402_stops(:a, '2026-03-02 09:00+00', '2026-03-02 08:00+00') AS s ON true
+	FULL JOIN at402_geofence_visits(:a, '2026-03-02 09:00+00', '2026-03-02 08:00+00') AS v ON true;
 
 -- ---- what a map program needs to know ----
 

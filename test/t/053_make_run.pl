@@ -98,6 +98,20 @@ ok(runs($tracker), 'with it again');
 run_sh('stop');
 ok(!runs($tracker), 'make stop ends it too');
 
+# killed, where nobody buries the dead: this process adopts them, and does not
+SKIP:
+{
+	my $prctl = { x86_64 => 157, aarch64 => 167 }->{ `uname -m` =~ s/\n//r };
+	skip 'no number of prctl() for this machine', 3 if !$prctl;
+	is(syscall($prctl, 36, 1, 0, 0, 0), 0, 'PR_SET_CHILD_SUBREAPER');
+	run_sh('run', DEMO => 0);
+	my ($server) = slurp_file('.run/data/postmaster.pid') =~ /^(\d+)$/m;
+	kill 'KILL', $server;
+	($status, $said) = run_sh('stop');
+	like("$status $said", qr/^0 at402 is not running/, 'make stop after kill -9');
+	like(slurp_file("/proc/$server/status"), qr/^State:\s+Z/m, 'although it is still there');
+}
+
 my $began = time;
 ($status, $said) = run_sh('run', LISTEN => '192.0.2.1');
 isnt($status, 0, 'an address of another machine is refused');
