@@ -685,6 +685,21 @@ $$;
 COMMENT ON FUNCTION at402_internal.at402_refuse_foreign(regrole) IS
 'part of at402_create_tables: 42501 where schema at402, or a table or view in it, belongs neither to the caller, nor to owner, nor to a superuser';
 
+-- For functions that read the tables: where there are none, what to do.
+CREATE FUNCTION at402_internal.at402_need_table(table_name text) RETURNS void
+LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	IF to_regclass(format('at402.%I', table_name)) IS NULL THEN
+		RAISE EXCEPTION 'relation "at402.%" does not exist', table_name
+			USING ERRCODE = 'undefined_table', HINT = 'SELECT at402_create_tables();';
+	END IF;
+END
+$$;
+COMMENT ON FUNCTION at402_internal.at402_need_table(text) IS
+'part of functions that read the tables: 42P01, with the statement that makes it, where schema at402 has no such table';
+
 -- Makes schema at402 with its tables, or adds the tables, columns, indexes and
 -- comments that are missing.  What is there stays as it is; where nothing is
 -- missing, no table is locked.

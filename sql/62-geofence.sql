@@ -450,19 +450,32 @@ $$;
 COMMENT ON FUNCTION at402_internal.at402_next_fix(int, timestamptz, bool) IS
 'part of at402_geofence_visits: the report of a device with a good position that was made last before a time, or first after it';
 
+CREATE FUNCTION at402_internal.at402_visit_rows(imei text, since timestamptz, until timestamptz, fence int)
+RETURNS TABLE (device_id int, geofence_id int, name text, entered_at timestamptz, left_at timestamptz)
+LANGUAGE plpgsql STABLE ROWS 10
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	PERFORM at402_internal.at402_need_table('geofence_version');
+	RETURN QUERY
+	SELECT d.id, j.geofence_id, j.name, j.entered_at, j.left_at
+	FROM at402.device AS d,
+		at402_internal.at402_next_fix(d.id, since, false) AS low,
+		at402_internal.at402_next_fix(d.id, until, true) AS high,
+		at402_internal.at402_judge_geofences(d.id, coalesce(low.time, since), coalesce(high.time, 'infinity'), fence, false) AS j
+	WHERE d.imei = $1 AND j.shown AND j.entered_at < until
+		AND (j.left_at IS NULL OR j.left_at > since OR j.entered_at >= since);
+END
+$$;
+COMMENT ON FUNCTION at402_internal.at402_visit_rows(text, timestamptz, timestamptz, int) IS
+'part of at402_geofence_visits';
+
 CREATE FUNCTION at402_geofence_visits(imei text, since timestamptz, until timestamptz, geofence_id int DEFAULT NULL)
 RETURNS TABLE (device_id int, geofence_id int, name text, entered_at timestamptz, left_at timestamptz)
 LANGUAGE sql STABLE ROWS 10
 SET search_path = pg_catalog, pg_temp
 AS $$
-	SELECT d.id, j.geofence_id, j.name, j.entered_at, j.left_at
-	FROM at402.device AS d,
-		at402_internal.at402_next_fix(d.id, since, false) AS low,
-		at402_internal.at402_next_fix(d.id, until, true) AS high,
-		at402_internal.at402_judge_geofences(d.id, coalesce(low.time, since), coalesce(high.time, 'infinity'), $4, false) AS j
-	WHERE d.imei = $1 AND j.shown AND j.entered_at < until
-		AND (j.left_at IS NULL OR j.left_at > since OR j.entered_at >= since)
-	ORDER BY j.entered_at, j.geofence_id
+	SELECT r.* FROM at402_internal.at402_visit_rows($1, $2, $3, $4) AS r ORDER BY r.entered_at, r.geofence_id
 $$;
 COMMENT ON FUNCTION at402_geofence_visits(text, timestamptz, timestamptz, int) IS
 'visits of a device that overlap since to until, whole, of one geofence or all: judged again from at402.position by the shapes valid then; left_at NULL: still inside';
@@ -503,6 +516,7 @@ DECLARE
 	judged	jsonb;
 	known	jsonb;
 BEGIN
+	PERFORM at402_internal.at402_need_table('geofence_version');
 	SELECT * INTO low FROM at402_internal.at402_next_fix(device, since, false);
 	SELECT * INTO high FROM at402_internal.at402_next_fix(device, until, true);
 	SELECT jsonb_agg(j ORDER BY j.geofence_id, j.entered_at, j.seq, j.content_hash) INTO judged

@@ -38,7 +38,7 @@ SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_column
 DECLARE
-	d			at402.device;
+	d			record;
 	low			timestamptz := since - interval '1 day';
 	high		timestamptz := until + interval '1 day';
 	starts		timestamptz[];
@@ -47,6 +47,7 @@ DECLARE
 	more_before	bool;
 	more_after	bool;
 BEGIN
+	PERFORM at402_internal.at402_need_table('device');
 	SELECT * INTO d FROM at402.device AS v WHERE v.imei = at402_timeline.imei;
 	IF NOT FOUND OR since >= until THEN
 		RETURN;
@@ -327,21 +328,24 @@ $$;
 COMMENT ON FUNCTION at402_trips(text, timestamptz, timestamptz, int, float8, interval, interval) IS
 'trips of a device that overlap the time from since up to until, each as a whole, from the reports that are kept: columns as in at402.trip.  The last four are for devices with trip_by = movement: a report moves at min_speed_kmh (5 km/h), or min_distance_m (200 m) away from one before that is no older than max_gap (30 minutes); a trip ends when it stands for stop_time (5 minutes)';
 
-CREATE FUNCTION at402_stops(imei text, since timestamptz, until timestamptz,
-	min_speed_kmh int DEFAULT 5, min_distance_m float8 DEFAULT 200,
-	stop_time interval DEFAULT '5 minutes', max_gap interval DEFAULT '30 minutes')
-RETURNS TABLE (device_id int, imei text, started_at timestamptz, ended_at timestamptz,
-	duration interval, idle interval, geom @postgis@.geometry, geofence int)
-LANGUAGE sql STABLE STRICT
+CREATE FUNCTION at402_internal.at402_stop_rows(imei text, since timestamptz, until timestamptz,
+	min_speed_kmh int, min_distance_m float8, stop_time interval, max_gap interval)
+RETURNS TABLE (device_id int, started_at timestamptz, ended_at timestamptz, duration interval,
+	idle interval, geom @postgis@.geometry, geofence int)
+LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp
 SET enable_seqscan = off
 SET enable_hashjoin = off
 SET enable_mergejoin = off
 SET jit = off
 AS $$
-	SELECT s.device_id, $1, s.started_at, s.ended_at, s.last_at - s.started_at,
+#variable_conflict use_column
+BEGIN
+	PERFORM at402_internal.at402_need_table('position');
+	RETURN QUERY
+	SELECT s.device_id, s.started_at, s.ended_at, s.last_at - s.started_at,
 		coalesce(idle.duration, '0'), place.geom,
-		(SELECT at402_geofence_at FROM @extschema@.at402_geofence_at(place.geom, s.started_at) LIMIT 1)
+		(SELECT f FROM @extschema@.at402_geofence_at(place.geom, s.started_at) AS f LIMIT 1)
 	FROM at402_internal.at402_timeline($1, $2, $3, $4, $5, $6, $7) AS s
 		LEFT JOIN LATERAL (
 			SELECT p.geom FROM at402.position AS p
@@ -356,7 +360,23 @@ AS $$
 					AND NOT p.time_suspect
 				  WINDOW w AS (ORDER BY p.time, p.seq, p.content_hash)) AS p) AS idle ON true
 	WHERE NOT s.is_trip
-	ORDER BY s.started_at
+	ORDER BY s.started_at;
+END
+$$;
+COMMENT ON FUNCTION at402_internal.at402_stop_rows(text, timestamptz, timestamptz, int, float8, interval, interval) IS
+'part of at402_stops';
+
+CREATE FUNCTION at402_stops(imei text, since timestamptz, until timestamptz,
+	min_speed_kmh int DEFAULT 5, min_distance_m float8 DEFAULT 200,
+	stop_time interval DEFAULT '5 minutes', max_gap interval DEFAULT '30 minutes')
+RETURNS TABLE (device_id int, imei text, started_at timestamptz, ended_at timestamptz,
+	duration interval, idle interval, geom @postgis@.geometry, geofence int)
+LANGUAGE sql STABLE STRICT
+SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT r.device_id, $1, r.started_at, r.ended_at, r.duration, r.idle, r.geom, r.geofence
+	FROM at402_internal.at402_stop_rows($1, $2, $3, $4, $5, $6, $7) AS r
+	ORDER BY r.started_at
 $$;
 COMMENT ON FUNCTION at402_stops(text, timestamptz, timestamptz, int, float8, interval, interval) IS
 'stops of a device that overlap the time from since up to until, each as a whole: from the end of a trip, or the first report, to the start of the next; ended_at is NULL while it stands, duration is up to the last report then.  idle: with ignition on.  geom: the first valid fix.  The last four arguments as in at402_trips';

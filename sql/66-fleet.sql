@@ -158,6 +158,7 @@ SET jit = off
 AS $$
 #variable_conflict use_column
 BEGIN
+	PERFORM at402_internal.at402_need_table('device');
 	RETURN QUERY
 	WITH age (younger, older) AS MATERIALIZED (
 		VALUES (interval '1 day', interval '8 days'), ('8 days', '64 days'), ('64 days', '512 days'),

@@ -6,10 +6,12 @@ BEGIN
 	EXECUTE (SELECT pg_catalog.replace($sql$
 
 CREATE FUNCTION at402_geojson(imei text, since timestamptz, until timestamptz) RETURNS jsonb
-LANGUAGE sql STABLE STRICT
+LANGUAGE plpgsql STABLE STRICT
 SET search_path = pg_catalog, pg_temp
 AS $$
-	SELECT jsonb_build_object('type', 'FeatureCollection', 'features', coalesce(jsonb_agg(
+BEGIN
+	PERFORM at402_internal.at402_need_table('position');
+	RETURN (SELECT jsonb_build_object('type', 'FeatureCollection', 'features', coalesce(jsonb_agg(
 		jsonb_build_object('type', 'Feature', 'geometry', f.geometry, 'properties', f.properties)
 		ORDER BY f.kind DESC, f.time, f.seq, f.content_hash), '[]'))
 	FROM (
@@ -30,18 +32,21 @@ AS $$
 				'reasons', @extschema@.at402_reason_names(p.reasons))
 		FROM at402.position AS p
 		WHERE p.device_id = (SELECT d.id FROM at402.device AS d WHERE d.imei = $1)
-			AND p.time >= $2 AND p.time < $3 AND p.gnss_valid AND p.geom IS NOT NULL AND NOT p.time_suspect) AS f
+			AND p.time >= $2 AND p.time < $3 AND p.gnss_valid AND p.geom IS NOT NULL AND NOT p.time_suspect) AS f);
+END
 $$;
 COMMENT ON FUNCTION at402_geojson(text, timestamptz, timestamptz) IS
 'a FeatureCollection of a device: its trips that overlap the time from since up to until as lines, and its valid fixes in that time as points; property kind is trip or position';
 
 -- A segment of the track for each trip, and for what lies between two.
 CREATE FUNCTION at402_gpx(imei text, since timestamptz, until timestamptz) RETURNS text
-LANGUAGE sql STABLE STRICT
+LANGUAGE plpgsql STABLE STRICT
 SET search_path = pg_catalog, pg_temp
 SET timezone = 'UTC'
 AS $$
-	SELECT '<?xml version="1.0" encoding="UTF-8"?>' || E'\n' || xmlelement(name gpx,
+BEGIN
+	PERFORM at402_internal.at402_need_table('position');
+	RETURN '<?xml version="1.0" encoding="UTF-8"?>' || E'\n' || xmlelement(name gpx,
 		xmlattributes('1.1' AS version, 'at402' AS creator, 'http://www.topografix.com/GPX/1/1' AS xmlns),
 		(SELECT xmlelement(name trk, xmlelement(name name, coalesce(d.name, d.imei)), xmlagg(s.segment ORDER BY s.part))
 		 FROM at402.device AS d, LATERAL (
@@ -59,7 +64,8 @@ AS $$
 					AND p.gnss_valid AND p.geom IS NOT NULL AND NOT p.time_suspect) AS p
 			GROUP BY p.part) AS s
 		 WHERE d.imei = $1
-		 GROUP BY d.id))::text
+		 GROUP BY d.id))::text;
+END
 $$;
 COMMENT ON FUNCTION at402_gpx(text, timestamptz, timestamptz) IS
 'a GPX 1.1 track of the valid fixes of a device from since up to until, with a segment for each trip and for what lies between two trips';
@@ -85,10 +91,12 @@ COMMENT ON FUNCTION at402_internal.at402_tile(int, int, int) IS
 'part of at402_mvt: the square of a tile in Web Mercator; 22023: there is no such tile';
 
 CREATE FUNCTION at402_mvt(z int, x int, y int) RETURNS bytea
-LANGUAGE sql STABLE STRICT PARALLEL SAFE
+LANGUAGE plpgsql STABLE STRICT PARALLEL SAFE
 SET search_path = pg_catalog, pg_temp
 AS $$
-	WITH tile AS MATERIALIZED (
+BEGIN
+	PERFORM at402_internal.at402_need_table('geofence');
+	RETURN (WITH tile AS MATERIALIZED (
 		SELECT t.tile, @postgis@.ST_Transform(t.tile, 4326) AS box FROM at402_internal.at402_tile(z, x, y) AS t (tile)
 	), places AS (
 		SELECT @postgis@.ST_AsMVTGeom(@postgis@.ST_Transform(p.geom, 3857), t.tile) AS geom, p.device_id, p.imei,
@@ -105,7 +113,8 @@ AS $$
 	SELECT coalesce((SELECT @postgis@.ST_AsMVT(places, 'last_position', 4096, 'geom', 'device_id') FROM places
 					 WHERE geom IS NOT NULL), '')
 		|| coalesce((SELECT @postgis@.ST_AsMVT(fences, 'geofence', 4096, 'geom', 'id') FROM fences
-					 WHERE geom IS NOT NULL), '')
+					 WHERE geom IS NOT NULL), ''));
+END
 $$;
 COMMENT ON FUNCTION at402_mvt(int, int, int) IS
 'a vector tile of Web Mercator with the layers last_position and geofence, as far as the caller may see them: a function layer of pg_tileserv; 22023: there is no such tile';

@@ -40,6 +40,7 @@ LANGUAGE plpgsql VOLATILE STRICT
 SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
+	PERFORM at402_internal.at402_need_table('rule');
 	SELECT r.id, r.name, r.level INTO rule_id, rule_name, level FROM at402.rule AS r WHERE r.name = $1;
 	RETURN QUERY
 	WITH alert AS MATERIALIZED (
@@ -67,6 +68,7 @@ RETURNS TABLE (device_id int, "time" timestamptz, seq smallint, content_hash int
 LANGUAGE plpgsql VOLATILE STRICT
 AS $$
 BEGIN
+	PERFORM at402_internal.at402_need_table('position');
 	-- (the names in the condition are those of the caller)
 	RETURN QUERY
 	WITH alert AS MATERIALIZED (
@@ -225,10 +227,13 @@ COMMENT ON FUNCTION at402_internal.at402_maintain_rules(int) IS
 -- ---- ready-made rules ----
 
 CREATE FUNCTION at402_standard_rules() RETURNS SETOF text
-LANGUAGE sql VOLATILE
+LANGUAGE plpgsql VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $$
-	INSERT INTO at402.rule (name, source, level, min_duration, cooldown, message, condition, enabled)
+BEGIN
+	PERFORM at402_internal.at402_need_table('rule');
+	RETURN QUERY
+	INSERT INTO at402.rule AS r (name, source, level, min_duration, cooldown, message, condition, enabled)
 	SELECT v.name, v.source, v.level, v.min_duration::interval, v.cooldown::interval, v.message, v.condition, false
 	FROM (VALUES
 	('panic', 'event', 'critical', NULL, NULL, '{d.imei}: panic button',
@@ -281,7 +286,8 @@ AS $$
 	 $c$r.service_distance_km < 500$c$)
 	) AS v (name, source, level, min_duration, cooldown, message, condition)
 	ON CONFLICT (name) DO NOTHING
-	RETURNING name
+	RETURNING r.name;
+END
 $$;
 COMMENT ON FUNCTION at402_standard_rules() IS
 'inserts ready-made rules, disabled, and returns their names; those whose name is taken are left out. Choose with UPDATE at402.rule SET enabled = true WHERE name = ...';

@@ -166,6 +166,7 @@ BEGIN
 			USING ERRCODE = 'invalid_parameter_value',
 				DETAIL = 'A positive interval is needed.';
 	END IF;
+	PERFORM at402_internal.at402_need_table('command');
 	SELECT d.id INTO device FROM at402.device AS d WHERE d.imei = at402_command.imei;
 	IF NOT FOUND THEN
 		RAISE EXCEPTION 'device "%" does not exist', coalesce(imei, 'NULL')
@@ -192,6 +193,7 @@ AS $$
 DECLARE
 	state		text;
 BEGIN
+	PERFORM at402_internal.at402_need_table('command');
 	UPDATE at402.command AS c
 	SET state = after, expires_at = coalesce(at402_command_change.expires_at, c.expires_at)
 	WHERE c.id = at402_command_change.id AND c.state = ANY (before)

@@ -261,6 +261,7 @@ at402_release(PG_FUNCTION_ARGS)
 	}
 	caller = at402_become_owner();
 	SPI_connect();
+	SPI_execute("SELECT at402_internal.at402_need_table('quarantine'::pg_catalog.text)", false, 0);
 	/* all devices in the order of their ids, as a listener locks them: it would be a deadlock
 	 * to come back to a smaller one with the next frames */
 	SPI_execute_with_args(
