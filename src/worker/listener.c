@@ -174,7 +174,7 @@ start(At402Listener *l, int number)
 
 	l->number = number;
 	l->stat = at402_stat_of(number);
-	l->stat->state = AT402_WAITING;
+	at402_state_publish(l);
 	l->stat->started_at = GetCurrentTimestamp();
 	l->stat->pid = MyProcPid;
 	memset(slots, 0, sizeof(*slots) * at402_max_connections);

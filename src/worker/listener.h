@@ -11,6 +11,7 @@
  *     presence.c   which trackers are connected
  *     port.c       addresses and port, settings of net
  *     refusals.c   what the log says of peers that are refused
+ *     state.c      what the listener says it does
  *
  * Each uses only files below it.
  */
@@ -212,11 +213,11 @@ extern void at402_port_set_limits(At402Listener *l);
 /* Opens, moves or completes the port as far as settings and tables ask for it. */
 extern void at402_port_check(At402Listener *l, bool reloaded);
 
-/* What the listener does when nothing fails. */
-extern At402State at402_port_state(const At402Listener *l);
-
 /* Milliseconds until at402_port_check has to be called; -1: all is open. */
 extern int64 at402_port_due(const At402Listener *l);
+
+/* Shows what the listener does, as far as it is known now. */
+extern void at402_state_publish(At402Listener *l);
 
 extern void at402_refusals_init(At402Listener *l);
 extern void at402_refusals_log(At402Listener *l);

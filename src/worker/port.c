@@ -15,7 +15,6 @@
 #include "worker/listener.h"
 
 #define FOLLOW_MS 50			/* until the port of the first listener is looked for again */
-#define SURE_REJECTED 10		/* reports in a row, and none was stored */
 
 void
 at402_port_set_limits(At402Listener *l)
@@ -64,16 +63,6 @@ announce(const At402Listener *l)
 		ereport(LOG, errmsg("at402 listening on \"%s\", port %d%s%s%s", at402_listen_addresses,
 						at402_net_port(l->net), at402_tcp ? ", TCP" : "", at402_udp ? ", UDP" : "",
 						l->refused[0] != '\0' ? ", but not everywhere" : ""));
-}
-
-At402State
-at402_port_state(const At402Listener *l)
-{
-	if (!l->listening)
-		return AT402_WAITING;
-	if (!l->tcp && !l->udp)
-		return AT402_OFF;
-	return l->rejected < SURE_REJECTED ? AT402_LISTENING : AT402_QUARANTINING;
 }
 
 static bool
@@ -130,9 +119,7 @@ open_port(At402Listener *l)
 	l->tcp = at402_tcp;
 	l->udp = at402_udp;
 	at402_stat_set_address(l->stat, at402_listen_addresses);
-	/* an outage goes on, wherever the port is */
-	if (l->failures == 0)
-		l->stat->state = at402_port_state(l);
+	at402_state_publish(l);
 	announce(l);
 }
 

@@ -284,8 +284,9 @@ note_failure(At402Listener *l, const ErrorData *error)
 {
 	at402_count(&l->stat->store.failed_batches, 1);
 	at402_stat_set_error(l->stat, error->message);
-	l->stat->state = AT402_RETRYING;
-	if (l->failures++ == 0)
+	l->failures++;
+	at402_state_publish(l);
+	if (l->failures == 1)
 		ereport(LOG, errcode(error->sqlerrcode),
 				errmsg("at402 could not store a batch and answers nobody until it can: %s",
 					   error->message),
@@ -303,7 +304,7 @@ note_success(At402Listener *l)
 		ereport(LOG, errmsg("at402 stores again after %d failed attempts", l->failures));
 	l->failures = 0;
 	l->retry_ms = 0;
-	l->stat->state = at402_port_state(l);
+	at402_state_publish(l);
 }
 
 /* Takes the frames of the first sender out of the queue. */
