@@ -1,21 +1,16 @@
 /*
  * encode.c - at402_encode: from jsonb to a frame, the inverse of at402_decode
  *
- * The jsonb is read in the form that at402_decode writes.  Numbers are checked
- * against the range of their field in its unit and before rounding, so that
- * 51.05 V is refused where 51.0 V is the most, and is not sent as 51.0 V.
- * A key that means nothing is refused: it is a typing error.
+ * The jsonb is read in the form that at402_decode writes.  A key that means nothing
+ * is refused: it is a typing error.
  */
 #include "postgres.h"
 
 #include "nodes/pg_list.h"
 #include "utils/builtins.h"
-#include "utils/fmgrprotos.h"
-#include "utils/inet.h"
-#include "utils/timestamp.h"
 
+#include "pg/encode_value.h"
 #include "pg/frame.h"
-#include "pg/value.h"
 
 PG_FUNCTION_INFO_V1(at402_encode);
 
@@ -30,219 +25,6 @@ typedef struct Source
 	List	   *asked[MAX_DEPTH];	/* names of their members that were asked for */
 	int			depth;
 } Source;
-
-/* ---- reading jsonb ---- */
-
-static void
-raise_invalid(const char *what, const char *name, const char *hint)
-{
-	ereport(ERROR, errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("%s: \"%s\"", what, name),
-			hint ? errhint("%s", hint) : 0);
-}
-
-static JsonbValue *
-member(const JsonbValue *object, const char *key)
-{
-	JsonbValue *value;
-
-	if (object->type != jbvBinary || !JsonContainerIsObject(object->val.binary.data))
-		return NULL;
-	value = getKeyJsonValueFromContainer(object->val.binary.data, key, (int) strlen(key), NULL);
-	return value != NULL && value->type == jbvNull ? NULL : value;
-}
-
-static const char *
-type_word(const JsonbValue *value)
-{
-	switch (value->type)
-	{
-		case jbvString:
-			return "a string";
-		case jbvNumeric:
-			return "a number";
-		case jbvBool:
-			return "a boolean";
-		case jbvBinary:
-			return JsonContainerIsScalar(value->val.binary.data) ? "a single value"
-				: JsonContainerIsArray(value->val.binary.data) ? "an array" : "an object";
-		default:
-			return "null";
-	}
-}
-
-static void
-expect(const JsonbValue *value, bool right, const char *name, const char *wanted)
-{
-	if (!right)
-		ereport(ERROR, errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				errmsg("\"%s\" must be %s", name, wanted),
-				errdetail("Found %s.", type_word(value)));
-}
-
-static char *
-string_of(const JsonbValue *value, const char *name)
-{
-	expect(value, value->type == jbvString, name, "a string");
-	return pnstrdup(value->val.string.val, value->val.string.len);
-}
-
-static bool
-is_array(const JsonbValue *value)
-{
-	return value->type == jbvBinary && JsonContainerIsArray(value->val.binary.data);
-}
-
-static bool
-is_object(const JsonbValue *value)
-{
-	return value->type == jbvBinary && JsonContainerIsObject(value->val.binary.data);
-}
-
-/* ---- single values ---- */
-
-static Numeric
-numeric_of(int64 value)
-{
-	return int64_to_numeric(value);
-}
-
-static Numeric
-calculate(PGFunction function, Numeric a, Numeric b)
-{
-	return DatumGetNumeric(DirectFunctionCall2(function, NumericGetDatum(a), NumericGetDatum(b)));
-}
-
-static int
-compare(Numeric a, Numeric b)
-{
-	return DatumGetInt32(DirectFunctionCall2(numeric_cmp, NumericGetDatum(a), NumericGetDatum(b)));
-}
-
-/* The raw number that is nearest to a value within the field's range. */
-static int64
-raw_of(const at402_field_def *field, Numeric value)
-{
-	int64_t		ends[2] = {PG_INT64_MIN, PG_INT64_MAX};
-	Numeric		least;
-	Numeric		most;
-	Numeric		raw;
-
-	/* a mask of 8 bytes is shown as a signed number */
-	if (field->size < sizeof(int64))
-		at402_raw_range(field, &ends[0], &ends[1]);
-	least = at402_value_numeric(field, ends[field->num < 0]);
-	most = at402_value_numeric(field, ends[field->num > 0]);
-	if (numeric_is_nan(value) || compare(value, least) < 0 || compare(value, most) > 0)
-		ereport(ERROR, errcode(ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE),
-				errmsg("value of \"%s\" is out of range: %s", field->name,
-					   numeric_normalize(value)),
-				errdetail("The range is %s to %s%s%s.", numeric_normalize(least),
-						  numeric_normalize(most), field->unit[0] ? " " : "",
-						  at402_core_cstring(field->unit)));
-	raw = calculate(numeric_sub, value, numeric_of(field->off));
-	raw = calculate(numeric_mul, raw, numeric_of(field->den));
-	raw = calculate(numeric_div, raw, numeric_of(field->num));
-	return DatumGetInt64(DirectFunctionCall1(numeric_int8, NumericGetDatum(raw)));
-}
-
-/* A time that means the same in every session: ISO 8601 with its zone. */
-static bool
-is_iso_time(const char *string)
-{
-	static const char form[] = "dddd-dd-ddTdd:dd:dd";
-	const char *zone;
-
-	for (size_t i = 0; i < sizeof(form) - 1; i++)
-		if (form[i] == 'd' ? !isdigit((unsigned char) string[i])
-			: string[i] != form[i] && !(form[i] == 'T' && string[i] == ' '))
-			return false;
-	zone = string + sizeof(form) - 1;
-	if (*zone == '.')
-		zone += 1 + strspn(zone + 1, "0123456789");
-	return strcmp(zone, "Z") == 0 || *zone == '+' || *zone == '-';
-}
-
-static uint32_t
-time_of(const JsonbValue *json, const char *name)
-{
-	char	   *string = string_of(json, name);
-	TimestampTz time;
-
-	if (!is_iso_time(string))
-		ereport(ERROR, errcode(ERRCODE_INVALID_DATETIME_FORMAT),
-				errmsg("value of \"%s\" is no time: \"%s\"", name, string),
-				errhint("Write it as \"2026-01-31T12:00:00Z\"."));
-	time = DatumGetTimestampTz(DirectFunctionCall3(timestamptz_in,
-															   CStringGetDatum(string),
-															   ObjectIdGetDatum(InvalidOid),
-															   Int32GetDatum(-1)));
-
-	if (TIMESTAMP_NOT_FINITE(time) || time < at402_time(0) || time > at402_time(UINT32_MAX))
-		ereport(ERROR, errcode(ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE),
-				errmsg("value of \"%s\" is out of range: %s", name, string),
-				errdetail("The range is %s to %s.", at402_time_text(0),
-						  at402_time_text(UINT32_MAX)));
-	return (uint32_t) ((time - at402_time(0) + USECS_PER_SEC / 2) / USECS_PER_SEC);
-}
-
-static at402_span
-span_of(const char *bytes, size_t length)
-{
-	return (at402_span) {(const uint8_t *) bytes, length};
-}
-
-static at402_span
-text_of(const JsonbValue *json, const char *name, size_t most)
-{
-	char	   *string = string_of(json, name);
-	char	   *latin1 = at402_latin1_of(string);
-
-	if (strlen(latin1) > most)
-		ereport(ERROR, errcode(ERRCODE_STRING_DATA_RIGHT_TRUNCATION),
-				errmsg("value of \"%s\" is too long: \"%s\"", name, string),
-				errdetail("It has %zu characters, and there is room for %zu.",
-						  strlen(latin1), most));
-	return span_of(latin1, strlen(latin1));
-}
-
-static at402_span
-hex_of(const JsonbValue *json, const char *name, size_t size)
-{
-	char	   *string = string_of(json, name);
-	size_t		length = strlen(string);
-	char	   *bytes = palloc(length / 2 + 1);
-
-	if (length % 2 != 0 || strspn(string, "0123456789abcdefABCDEF") != length)
-		ereport(ERROR, errcode(ERRCODE_INVALID_TEXT_REPRESENTATION),
-				errmsg("value of \"%s\" is not hexadecimal: \"%s\"", name, string));
-	if (size > 0 && length != 2 * size)
-		ereport(ERROR, errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				errmsg("value of \"%s\" has the wrong length", name),
-				errdetail("Bytes expected: %zu, found: %zu.", size, length / 2));
-	return span_of(bytes, hex_decode(string, length, bytes));
-}
-
-static at402_span
-mac_of(const JsonbValue *json, const char *name)
-{
-	macaddr    *mac = DatumGetMacaddrP(DirectFunctionCall1(macaddr_in,
-														   CStringGetDatum(string_of(json, name))));
-
-	return span_of((const char *) mac, sizeof(macaddr));
-}
-
-static int64
-digits_of(const at402_field_def *field, const JsonbValue *json)
-{
-	char	   *string = string_of(json, field->name);
-
-	if (string[0] == '\0' || strspn(string, "0123456789") != strlen(string))
-		ereport(ERROR, errcode(ERRCODE_INVALID_TEXT_REPRESENTATION),
-				errmsg("value of \"%s\" is not a string of digits: \"%s\"", field->name, string));
-	return raw_of(field, DatumGetNumeric(DirectFunctionCall3(numeric_in, CStringGetDatum(string),
-															 ObjectIdGetDatum(InvalidOid),
-															 Int32GetDatum(-1))));
-}
 
 /* ---- the source of the core's encoder ---- */
 
@@ -259,7 +41,7 @@ ask(Source *s, const at402_field_def *field)
 	List	  **asked = &s->asked[s->depth - 1];
 
 	*asked = lappend(*asked, unconstify(char *, field->name));
-	return is_object(innermost(s)) ? member(innermost(s), field->name) : innermost(s);
+	return at402_json_is_object(innermost(s)) ? at402_json_member(innermost(s), field->name) : innermost(s);
 }
 
 static bool
@@ -269,36 +51,7 @@ source_value(void *context, const at402_field_def *field, at402_value *value)
 
 	if (json == NULL || json->type == jbvNull)
 		return false;
-	switch ((at402_type) field->type)
-	{
-		case AT402_T_TIME:
-			value->raw = time_of(json, field->name);
-			break;
-		case AT402_T_BOOL:
-			expect(json, json->type == jbvBool, field->name, "a boolean");
-			value->raw = json->val.boolean;
-			break;
-		case AT402_T_U56:
-			value->raw = digits_of(field, json);
-			break;
-		case AT402_T_ASCII:
-			value->span = text_of(json, field->name, field->size);
-			break;
-		case AT402_T_NAME:
-		case AT402_T_LIST:
-			value->span = text_of(json, field->name, NAMEDATALEN);
-			break;
-		case AT402_T_HEX:
-			value->span = hex_of(json, field->name, field->size);
-			break;
-		case AT402_T_MAC:
-			value->span = mac_of(json, field->name);
-			break;
-		default:
-			expect(json, json->type == jbvNumeric, field->name, "a number");
-			value->raw = raw_of(field, json->val.numeric);
-			break;
-	}
+	at402_json_read(field, json, value);
 	return true;
 }
 
@@ -319,7 +72,7 @@ source_list(void *context, const at402_field_def *field, size_t *count)
 	*count = 0;
 	if (list == NULL)
 		return false;
-	expect(list, is_array(list), field->name, "an array");
+	at402_json_expect(list, at402_json_is_array(list), field->name, "an array");
 	*count = JsonContainerSize(list->val.binary.data);
 	if (field->size > 0 && *count > field->size)
 		ereport(ERROR, errcode(ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE),
@@ -336,29 +89,8 @@ source_item(void *context, size_t i, bool object)
 	JsonbValue *element = getIthJsonbValueFromContainer(innermost(s)->val.binary.data, (uint32) i);
 
 	if (object)
-		expect(element, is_object(element), llast(s->asked[s->depth - 2]), "an array of objects");
+		at402_json_expect(element, at402_json_is_object(element), llast(s->asked[s->depth - 2]), "an array of objects");
 	open_value(s, element);
-}
-
-/* Refuses the members of an object that nothing asks for. */
-static void
-check_members(const JsonbValue *object, bool (*known) (const void *context, const char *key),
-			  const void *context, const char *what)
-{
-	JsonbIterator *it = JsonbIteratorInit(object->val.binary.data);
-	JsonbIteratorToken token;
-	JsonbValue	value;
-
-	while ((token = JsonbIteratorNext(&it, &value, true)) != WJB_DONE)
-		if (token == WJB_KEY)
-		{
-			char	   *key = pnstrdup(value.val.string.val, value.val.string.len);
-
-			if (!known(context, key))
-				ereport(ERROR, errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-						errmsg("unknown key \"%s\" in %s", key, what),
-						errhint("at402_fields() lists modules and fields."));
-		}
 }
 
 static bool
@@ -378,8 +110,8 @@ source_close(void *context)
 {
 	Source	   *s = context;
 
-	if (is_object(innermost(s)) && !s->writer->overflow && s->writer->refused == NULL)
-		check_members(innermost(s), was_asked, s->asked[s->depth - 1],
+	if (at402_json_is_object(innermost(s)) && !s->writer->overflow && s->writer->refused == NULL)
+		at402_json_check_members(innermost(s), was_asked, s->asked[s->depth - 1],
 					  psprintf("module \"%s\"", s->module));
 	s->depth--;
 }
@@ -408,7 +140,7 @@ encode_module(Encoder *e, at402_report_writer *r, const at402_module_def *def, u
 	Source		s = {.writer = &e->w, .module = key};
 	at402_source source = {&s, source_value, source_list, source_item, source_close};
 
-	expect(value, is_object(value), key, "an object");
+	at402_json_expect(value, at402_json_is_object(value), key, "an object");
 	for (int i = 0; def != NULL && i < AT402_OLDER_LAYOUTS; i++)
 		if (at402_older_modules[i] == def)
 			e->older |= 1 << i;
@@ -417,7 +149,7 @@ encode_module(Encoder *e, at402_report_writer *r, const at402_module_def *def, u
 	open_value(&s, value);
 	at402_encode_module(r, def, bit, &source);
 	if (e->w.refused != NULL)
-		raise_invalid("module has no such value", psprintf("%s.%s", key, e->w.refused->name),
+		at402_raise_invalid("module has no such value", psprintf("%s.%s", key, e->w.refused->name),
 					  "at402_fields() lists what it may be.");
 	source_close(&s);
 }
@@ -465,7 +197,7 @@ encode_modules(Encoder *e, at402_report_writer *r, const JsonbValue *modules)
 			const at402_module_def *def = &at402_modules[i];
 
 			if (def->bit != bit || !is_of(def, e->variant) ||
-				(value = member(modules, def->key)) == NULL)
+				(value = at402_json_member(modules, def->key)) == NULL)
 				continue;
 			/* the bit of K, M and V is a block of many modules */
 			if (e->variant->header != 0)
@@ -474,7 +206,7 @@ encode_modules(Encoder *e, at402_report_writer *r, const JsonbValue *modules)
 			found++;
 		}
 		snprintf(unknown, sizeof(unknown), "module_%u", bit);
-		if (e->variant->prefixed && (value = member(modules, unknown)) != NULL)
+		if (e->variant->prefixed && (value = at402_json_member(modules, unknown)) != NULL)
 		{
 			check_bit(&taken, bit, unknown);
 			encode_module(e, r, NULL, bit, unknown, value);
@@ -499,7 +231,7 @@ encode_modules(Encoder *e, at402_report_writer *r, const JsonbValue *modules)
 				known |= is_of(&at402_modules[i], e->variant) &&
 					strcmp(at402_modules[i].key, name) == 0;
 			if (!known && !(e->variant->prefixed && is_unknown_module(name)))
-				raise_invalid("packet of this protocol has no such module", name,
+				at402_raise_invalid("packet of this protocol has no such module", name,
 							  "at402_fields() lists modules and fields.");
 		}
 	}
@@ -539,7 +271,7 @@ flag_of(const at402_variant_def *v, const Flags *flags, const char *name)
 		named++;
 	bit = named < flags->count ? flags->bit_of(v, named) : -1;
 	if (bit < 0)
-		raise_invalid("packet of this protocol has no such flag", name,
+		at402_raise_invalid("packet of this protocol has no such flag", name,
 					  "at402_reason_names(-1) and at402_status_names(-1) list the flags.");
 	return UINT64CONST(1) << bit;
 }
@@ -548,23 +280,23 @@ flag_of(const at402_variant_def *v, const Flags *flags, const char *name)
 static uint64
 flags_of(const at402_variant_def *v, const JsonbValue *report, const Flags *flags, int width)
 {
-	JsonbValue *value = member(report, flags->mask_key);
+	JsonbValue *value = at402_json_member(report, flags->mask_key);
 	at402_field_def mask = {.name = flags->mask_key, .type = AT402_T_U32, .size = (uint8_t) width,
 		.num = 1, .den = 1, .unit = ""};
 	uint64		set = 0;
 
 	if (value != NULL)
 	{
-		expect(value, value->type == jbvNumeric, flags->mask_key, "a number");
-		return (uint64) raw_of(&mask, value->val.numeric);
+		at402_json_expect(value, value->type == jbvNumeric, flags->mask_key, "a number");
+		return (uint64) at402_json_number(&mask, value->val.numeric);
 	}
-	value = member(report, flags->names_key);
+	value = at402_json_member(report, flags->names_key);
 	if (value == NULL)
 		return 0;
-	expect(value, is_array(value), flags->names_key, "an array");
+	at402_json_expect(value, at402_json_is_array(value), flags->names_key, "an array");
 	for (uint32 i = 0; i < JsonContainerSize(value->val.binary.data); i++)
 		set |= flag_of(v, flags,
-					   string_of(getIthJsonbValueFromContainer(value->val.binary.data, i),
+					   at402_json_string(getIthJsonbValueFromContainer(value->val.binary.data, i),
 								 flags->names_key));
 	return set;
 }
@@ -590,7 +322,7 @@ check_blocks(const at402_variant_def *v, const JsonbValue *modules, uint64 reaso
 	{
 		const at402_module_def *def = &at402_modules[i];
 
-		if (!(def->variants & v->rows) || member(modules, def->key) == NULL ||
+		if (!(def->variants & v->rows) || at402_json_member(modules, def->key) == NULL ||
 			at402_has_block(v, def->bit, reasons, (uint32_t) status))
 			continue;
 		for (size_t b = 0; b < at402_block_count; b++)
@@ -625,24 +357,24 @@ encode_report(Encoder *e, const JsonbValue *report)
 	uint64		status;
 	at402_report_writer r;
 
-	expect(report, is_object(report), "reports", "an array of objects");
-	check_members(report, is_report_key, NULL, "a report");
-	modules = member(report, "modules");
+	at402_json_expect(report, at402_json_is_object(report), "reports", "an array of objects");
+	at402_json_check_members(report, is_report_key, NULL, "a report");
+	modules = at402_json_member(report, "modules");
 	if (modules != NULL)
-		expect(modules, is_object(modules), "modules", "an object");
-	seq = member(report, "seq");
+		at402_json_expect(modules, at402_json_is_object(modules), "modules", "an object");
+	seq = at402_json_member(report, "seq");
 	if (seq != NULL)
-		expect(seq, seq->type == jbvNumeric, "seq", "a number");
-	time = member(report, "time");
+		at402_json_expect(seq, seq->type == jbvNumeric, "seq", "a number");
+	time = at402_json_member(report, "time");
 	if (time == NULL)
-		raise_invalid("report lacks a member", "time", NULL);
+		at402_raise_invalid("report lacks a member", "time", NULL);
 	reasons = flags_of(v, report, &reason_flags, v->reasons.width);
 	status = flags_of(v, report, &status_flags, v->status.width);
 	if (v->header == 0)
-		status = check_blocks(v, modules, reasons, status, member(report, "status_mask") != NULL);
+		status = check_blocks(v, modules, reasons, status, at402_json_member(report, "status_mask") != NULL);
 	r = at402_encode_report(&e->w, v,
-							seq ? (uint8_t) raw_of(&seq_field, seq->val.numeric) : 0,
-							time_of(time, "time"), reasons, (uint32_t) status);
+							seq ? (uint8_t) at402_json_number(&seq_field, seq->val.numeric) : 0,
+							at402_json_time(time, "time"), reasons, (uint32_t) status);
 	if (modules != NULL)
 		encode_modules(e, &r, modules);
 }
@@ -660,31 +392,31 @@ static At402Frame *
 encode_packet(const JsonbValue *object)
 {
 	Encoder		e = {0};
-	JsonbValue *protocol = member(object, "protocol");
-	JsonbValue *imei = member(object, "imei");
-	JsonbValue *reports = member(object, "reports");
+	JsonbValue *protocol = at402_json_member(object, "protocol");
+	JsonbValue *imei = at402_json_member(object, "imei");
+	JsonbValue *reports = at402_json_member(object, "reports");
 	char	   *letter;
 	char	   *digits = NULL;
 	uint32		count;
 
-	check_members(object, is_packet_key, NULL, "a packet");
+	at402_json_check_members(object, is_packet_key, NULL, "a packet");
 	if (protocol == NULL || reports == NULL)
-		raise_invalid("packet lacks a member", protocol == NULL ? "protocol" : "reports", NULL);
-	letter = string_of(protocol, "protocol");
+		at402_raise_invalid("packet lacks a member", protocol == NULL ? "protocol" : "reports", NULL);
+	letter = at402_json_string(protocol, "protocol");
 	if (letter[0] != '\0' && letter[1] == '\0')
 		e.variant = at402_find_variant(letter[0], 0);
 	if (e.variant == NULL)
-		raise_invalid("packet of unknown protocol", letter, "Use X, Y, K, M or V.");
+		at402_raise_invalid("packet of unknown protocol", letter, "Use X, Y, K, M or V.");
 	if (imei != NULL)
 	{
-		digits = string_of(imei, "imei");
+		digits = at402_json_string(imei, "imei");
 		if (strlen(digits) != AT402_IMEI_DIGITS ||
 			strspn(digits, "0123456789") != AT402_IMEI_DIGITS)
-			raise_invalid("IMEI is not 15 digits", digits, NULL);
+			at402_raise_invalid("IMEI is not 15 digits", digits, NULL);
 	}
 	else if (e.variant->imei_always)
-		raise_invalid("packet of this protocol lacks a member", "imei", NULL);
-	expect(reports, is_array(reports), "reports", "an array");
+		at402_raise_invalid("packet of this protocol lacks a member", "imei", NULL);
+	at402_json_expect(reports, at402_json_is_array(reports), "reports", "an array");
 	count = JsonContainerSize(reports->val.binary.data);
 	if (count == 0 || (count > UINT8_MAX && !e.variant->imei_always))
 		ereport(ERROR, errcode(ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE),
@@ -713,14 +445,14 @@ encode_packet(const JsonbValue *object)
 static void
 append_part(StringInfo line, const JsonbValue *object, const char *key)
 {
-	JsonbValue *value = member(object, key);
+	JsonbValue *value = at402_json_member(object, key);
 	at402_span	span = {NULL, 0};
 
 	if (value != NULL)
-		span = text_of(value, key, AT402_MAX_LINE);
+		span = at402_json_text(value, key, AT402_MAX_LINE);
 	for (size_t i = 0; i < span.length; i++)
 		if (span.bytes[i] == ';' || span.bytes[i] == '\r' || span.bytes[i] == '\n')
-			raise_invalid("text of a line has a forbidden character in member", key,
+			at402_raise_invalid("text of a line has a forbidden character in member", key,
 						  "Leave out semicolons and line ends.");
 	appendStringInfoChar(line, ';');
 	appendBinaryStringInfo(line, (const char *) span.bytes, (int) span.length);
@@ -755,24 +487,24 @@ encode_line(const JsonbValue *object, bool login)
 	initStringInfo(&line);
 	if (login)
 	{
-		check_members(object, is_login_key, NULL, "a login line");
+		at402_json_check_members(object, is_login_key, NULL, "a login line");
 		appendStringInfoString(&line, "$ASTRA");
 		/* a part that is missing is empty where another follows */
 		for (int i = lengthof(parts); i > 1 && count == 0; i--)
-			if (member(object, parts[i - 1]) != NULL)
+			if (at402_json_member(object, parts[i - 1]) != NULL)
 				count = i;
 		for (int i = 0; i < Max(count, 1); i++)
 			append_part(&line, object, parts[i]);
 	}
 	else
 	{
-		JsonbValue *value = member(object, "text");
+		JsonbValue *value = at402_json_member(object, "text");
 		at402_span	span;
 
-		check_members(object, is_text_key, NULL, "a text line");
+		at402_json_check_members(object, is_text_key, NULL, "a text line");
 		if (value == NULL)
-			raise_invalid("text line lacks a member", "text", NULL);
-		span = text_of(value, "text", AT402_MAX_LINE);
+			at402_raise_invalid("text line lacks a member", "text", NULL);
+		span = at402_json_text(value, "text", AT402_MAX_LINE);
 		appendBinaryStringInfo(&line, (const char *) span.bytes, (int) span.length);
 	}
 	appendStringInfoString(&line, "\r\n");
@@ -798,15 +530,15 @@ at402_encode(PG_FUNCTION_ARGS)
 
 	object.val.binary.data = &jsonb->root;
 	object.val.binary.len = VARSIZE(jsonb) - VARHDRSZ;
-	expect(&object, is_object(&object), "frame", "an object");
-	kind = member(&object, "kind");
-	word = kind ? string_of(kind, "kind") : "packet";
+	at402_json_expect(&object, at402_json_is_object(&object), "frame", "an object");
+	kind = at402_json_member(&object, "kind");
+	word = kind ? at402_json_string(kind, "kind") : "packet";
 	if (strcmp(word, "packet") == 0)
 		PG_RETURN_POINTER(encode_packet(&object));
 	if (strcmp(word, "login") == 0)
 		PG_RETURN_POINTER(encode_line(&object, true));
 	if (strcmp(word, "text") == 0)
 		PG_RETURN_POINTER(encode_line(&object, false));
-	raise_invalid("frame of unknown kind", word, "Use packet, login or text.");
+	at402_raise_invalid("frame of unknown kind", word, "Use packet, login or text.");
 	PG_RETURN_NULL();
 }
