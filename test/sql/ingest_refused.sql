@@ -27,7 +27,9 @@ CREATE TEMP TABLE bad ON COMMIT DROP AS SELECT * FROM (VALUES
 	(14, 'other IMEI', x(:a, x_report(14))),
 	(15, 'undecodable after login', x(NULL, x_report(15) || '\xabcdef')),
 	(16, 'good', x(NULL, x_report(16))),
-	(17, 'login, disabled', text_line('$ASTRA;AT402;' || :c || ';;8;X;1'))
+	(17, 'login, disabled', text_line('$ASTRA;AT402;' || :c || ';;8;X;1')),
+	(18, 'login, not ASCII', text_line(U&'$ASTRA;AT402;49015420323751\00E9;;7;\00E9;1')),
+	(19, 'packet after it', x(NULL, x_report(19)))
 ) AS v (n, what, frame);
 SELECT * FROM at402_ingest((SELECT array_agg(frame ORDER BY n) FROM bad),
 	received_at => '2026-01-02 03:04:05+00', peer => '192.0.2.7', transport => 'udp');
