@@ -19,3 +19,17 @@ $$;
 CREATE SCHEMA at402_internal;
 COMMENT ON SCHEMA at402_internal IS 'functions that at402 itself calls; they may change in any version';
 GRANT USAGE ON SCHEMA at402_internal TO PUBLIC;
+
+-- PostgreSQL 15 has no @extschema:postgis@.  What names objects of PostGIS is made by this: the schema
+-- that PostGIS is in stands for @postgis@.
+CREATE PROCEDURE at402_internal.at402_create(statements text)
+LANGUAGE plpgsql
+AS $$
+BEGIN
+	EXECUTE pg_catalog.replace(statements, '@postgis@',
+		(SELECT e.extnamespace::pg_catalog.regnamespace::pg_catalog.text
+		FROM pg_catalog.pg_extension AS e WHERE e.extname OPERATOR(pg_catalog.=) 'postgis'));
+END
+$$;
+COMMENT ON PROCEDURE at402_internal.at402_create(text) IS
+'part of CREATE EXTENSION at402: runs statements, with the schema of PostGIS in the place of @postgis@';

@@ -11,9 +11,7 @@
 --
 -- The schema of PostGIS is only known when the extension is made: it is put in
 -- for @postgis@ then.
-DO $do$
-BEGIN
-	EXECUTE (SELECT pg_catalog.replace($sql$
+CALL at402_internal.at402_create($sql$
 
 CREATE FUNCTION at402_internal.at402_geofence_box(geom @postgis@.geometry, reach_m float8) RETURNS @postgis@.geometry
 LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
@@ -583,11 +581,7 @@ $$;
 COMMENT ON FUNCTION at402_rejudge_geofences(int, timestamptz, timestamptz, int) IS
 'judges the stored reports of a device from since to until again, by one geofence or all, corrects at402.geofence_visit, and returns what was not known; makes no events';
 
-
-	$sql$, '@postgis@', extnamespace::regnamespace::pg_catalog.text)
-	FROM pg_catalog.pg_extension WHERE extname OPERATOR(pg_catalog.=) 'postgis');
-END
-$do$;
+$sql$);
 
 CREATE FUNCTION at402_internal.at402_geofence_version_changed() RETURNS trigger
     AS 'MODULE_PATHNAME' LANGUAGE C;

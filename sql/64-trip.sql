@@ -99,9 +99,7 @@ $$;
 COMMENT ON FUNCTION at402_internal.at402_timeline(text, timestamptz, timestamptz, int, float8, interval, interval) IS
 'part of at402_trips and at402_stops: from when to when the trips and stops of a device are that overlap a span of time';
 
-DO $do$
-BEGIN
-	EXECUTE (SELECT pg_catalog.replace($sql$
+CALL at402_internal.at402_create($sql$
 
 -- From when to when.  last_at: time of the last report of the trip so far.
 CREATE FUNCTION at402_internal.at402_trip_spans(devices int[], kinds text[], since timestamptz[], until timestamptz,
@@ -506,8 +504,5 @@ $$;
 COMMENT ON FUNCTION at402_internal.at402_maintain_trips(int) IS
 'part of at402_maintain: derives at402.trip anew for devices that reports have come of, 50 devices after this id; returns the last of them, NULL: there were none';
 
-	$sql$, '@postgis@', extnamespace::regnamespace::pg_catalog.text)
-	FROM pg_catalog.pg_extension WHERE extname OPERATOR(pg_catalog.=) 'postgis');
-END
-$do$;
+$sql$);
 

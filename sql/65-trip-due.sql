@@ -76,9 +76,7 @@ $$;
 COMMENT ON FUNCTION at402_internal.at402_trip_driver(int, timestamptz, timestamptz) IS
 'part of at402_trips: driver of a trip, by the keys that were shown';
 
-DO $do$
-BEGIN
-	EXECUTE (SELECT pg_catalog.replace($sql$
+CALL at402_internal.at402_create($sql$
 
 CREATE FUNCTION at402_internal.at402_trip_geofence(place @postgis@.geometry, "time" timestamptz) RETURNS int
 LANGUAGE plpgsql STABLE
@@ -119,10 +117,7 @@ $$;
 COMMENT ON FUNCTION at402_internal.at402_trips_due(int, text, @postgis@.geometry, tstzrange) IS
 'part of at402_maintain: the trips of a device, of those who showed a key, or that begin or end within a box';
 
-	$sql$, '@postgis@', extnamespace::regnamespace::pg_catalog.text)
-	FROM pg_catalog.pg_extension WHERE extname OPERATOR(pg_catalog.=) 'postgis');
-END
-$do$;
+$sql$);
 
 -- Corrects the trips that at402.trip_due has rows for, some of these in each
 -- step.  Trips whose first report is kept no more stay as they are.

@@ -131,9 +131,7 @@ $$;
 COMMENT ON FUNCTION at402_internal.at402_data_view_columns() IS
 'comments of those columns of views that are in no table';
 
-DO $do$
-BEGIN
-	EXECUTE (SELECT pg_catalog.replace($sql$
+CALL at402_internal.at402_create($sql$
 
 -- What a device reported last before a time is looked for in the day before
 -- first: partitions of other days are left out once, when the query begins.  Only
@@ -217,7 +215,4 @@ $$;
 COMMENT ON FUNCTION at402_fleet_at(timestamptz, timestamptz) IS
 'where each device was at a time, in which state and in which vehicle, as of what had been received by known_at: one row a device, columns as in at402.last_position.  Voltage, battery and journey_distance_km are those of the last report; lifetime_odometer_km: NULL when it was told last more than a day before; connected: NULL when the device has reported since (online_period tells it).  last_seen: when the last report was received';
 
-	$sql$, '@postgis@', extnamespace::regnamespace::pg_catalog.text)
-	FROM pg_catalog.pg_extension WHERE extname OPERATOR(pg_catalog.=) 'postgis');
-END
-$do$;
+$sql$);

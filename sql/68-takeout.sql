@@ -1,9 +1,7 @@
 -- Take-out: what is stored, in the formats of maps.
 --
 -- The schema of PostGIS is put in for @postgis@ when the extension is made.
-DO $do$
-BEGIN
-	EXECUTE (SELECT pg_catalog.replace($sql$
+CALL at402_internal.at402_create($sql$
 
 CREATE FUNCTION at402_geojson(imei text, since timestamptz, until timestamptz) RETURNS jsonb
 LANGUAGE plpgsql STABLE STRICT
@@ -119,7 +117,4 @@ $$;
 COMMENT ON FUNCTION at402_mvt(int, int, int) IS
 'a vector tile of Web Mercator with the layers last_position and geofence, as far as the caller may see them: a function layer of pg_tileserv; 22023: there is no such tile';
 
-	$sql$, '@postgis@', extnamespace::regnamespace::pg_catalog.text)
-	FROM pg_catalog.pg_extension WHERE extname OPERATOR(pg_catalog.=) 'postgis');
-END
-$do$;
+$sql$);

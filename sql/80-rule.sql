@@ -29,9 +29,7 @@ COMMENT ON FUNCTION at402_internal.at402_test_condition_rows(text, text, timesta
 'part of at402_test_rule';
 
 -- (the schema of PostGIS is put in for @postgis@)
-DO $do$
-BEGIN
-	EXECUTE (SELECT pg_catalog.replace($sql$
+CALL at402_internal.at402_create($sql$
 CREATE FUNCTION at402_test_rule(rule text, since timestamptz, until timestamptz)
 RETURNS TABLE (device_id int, "time" timestamptz, seq smallint, content_hash int, rule_id int,
 	n smallint, rule_name text, part text, ended_at timestamptz, level text, message text, geom @postgis@.geometry,
@@ -91,10 +89,7 @@ END
 $$;
 COMMENT ON FUNCTION at402_test_rule(text, text, timestamptz, timestamptz) IS
 'the alerts that a rule of this source with this condition would have raised from since up to until; as the other form';
-	$sql$, '@postgis@', extnamespace::regnamespace::pg_catalog.text)
-	FROM pg_catalog.pg_extension WHERE extname OPERATOR(pg_catalog.=) 'postgis');
-END
-$do$;
+$sql$);
 
 -- ---- delivery ----
 
