@@ -4,20 +4,16 @@
  *     queued --- claim, committed ---> sent --- answer ---> answered, refused
  *                                        +--- timeout, connection or worker gone ---> in_doubt
  *
- * A peer is a connection, or an address that datagrams come from.  The route of
- * a device is the peer that last brought a good packet of it; a login alone is
- * enough where there is none.  When somebody has queued a command (wake.c), when
- * a route is new, and once a second in case that a call was missed, the
- * devices whose peers are quiet are looked up in at402.command, all by one
- * statement.  It writes down as sent what it returns; when that is committed the
- * bytes go to net.  What the statement passes over is looked for again later.
+ * When somebody has queued a command (wake.c), when a route is new (route.c), and
+ * once a second in case that a call was missed, the devices whose peers are quiet
+ * are looked up in at402.command, all by one statement.  It writes down as sent
+ * what it returns; when that is committed the bytes go to net.  What the statement
+ * passes over is looked for again later.
  *
- * One message a peer is on its way, so that the next answer is its.  How it
- * ended is written down as soon as the row can be had; until then the device gets no
- * other.
+ * How a message ended is written down as soon as the row can be had; until then the
+ * device gets no other.
  *
- * Reports come first: all of this may take a third of the time at most.  Over
- * UDP a datagram can be replied to only in the turn in which it is answered.
+ * Reports come first: all of this may take a third of the time at most.
  */
 #include "postgres.h"
 
@@ -28,96 +24,24 @@
 #include "utils/timestamp.h"
 
 #include "pg/attempt.h"
-#include "pg/command.h"
 #include "pg/settings.h"
-#include "worker/listener.h"
+#include "worker/route.h"
 
 #define LOOK_MS 1000			/* a call may have been missed */
 #define LIMIT_MS 200			/* for a transaction */
-#define QUIET_MS 1000			/* after a line with data: it was the last */
 #define AGAIN_MS 1000			/* after what could not be written down */
 #define AVOID_MS 10000			/* a device whose command cannot be claimed, while others can */
 #define LOG_QUIET_MS 60000
-#define ANSWER_SIZE 8192		/* of which the rest is cut off */
 #define STEP 200				/* devices, or answers, in a transaction, at most */
 #define PAUSE_MS 50				/* after a transaction that failed ... */
 #define LONG_PAUSE_MS 1000		/* ... and after many in a row */
 #define MANY_FAILURES 12
-#define TALKS_MS 100			/* between two looks at what is on its way */
-
-/* A message that was sent. */
-typedef struct Talk
-{
-	dlist_node	node;			/* in talks, or in finished */
-	struct Peer *peer;			/* NULL: finished */
-	char		imei[AT402_SENDER_SIZE];
-	At402Outcome outcome;
-	at402_awaited awaited;
-	instr_time	sent;
-	instr_time	heard;			/* the line that may be the last */
-	char	   *answer;			/* lines; NULL: none */
-	size_t		length;
-	size_t		size;
-} Talk;
-
-typedef struct Peer
-{
-	At402PeerKey key;
-	at402_ticket ticket;		/* to write to */
-	bool		kept;			/* the datagram, in net and in the list of these */
-	dlist_node	of_kept;
-	dlist_head	routes;
-	Talk	   *talk;			/* on its way */
-	int			claims;			/* number of the claim that it takes part in */
-} Peer;
-
-/* Where to a device's commands go. */
-typedef struct Route
-{
-	char		imei[AT402_SENDER_SIZE];	/* key */
-	int			device_id;
-	Peer	   *peer;
-	dlist_node	of_peer;
-	bool		by_packet;		/* and not by a login only */
-	bool		missed;			/* its peer was not quiet: after its next answer */
-	bool		listed;			/* in looks */
-	bool		avoided;		/* its command alone could not be claimed, at ... */
-	instr_time	avoided_at;
-	uint64		avoided_passes;
-	dlist_node	look;
-} Route;
-
-struct At402Commands
-{
-	MemoryContext context;		/* of one step */
-	HTAB	   *peers;
-	HTAB	   *routes;
-	dlist_head	looks;			/* routes to be looked at */
-	dlist_head	talks;			/* the one sent first is first */
-	instr_time	talks_looked;
-	dlist_head	finished;		/* to be written down */
-	uint32		calls;			/* that were followed, see At402ListenerStat */
-	int			claims;			/* so far */
-	dlist_head	kept;			/* peers whose datagrams net keeps */
-	bool		recovered;		/* from the listener before this one; tried at ... */
-	instr_time	recovering;
-	bool		unwritten;		/* some of them could not be written down, at ... */
-	instr_time	written;
-	instr_time	looked;			/* at all routes */
-	instr_time	worked;			/* last, and then there is a rest */
-	int64		rest_ms;
-	int			step;			/* so many devices, or answers, in a transaction */
-	int			failures;		/* in a row */
-	uint64		passes;			/* claims that brought something */
-	bool		failing;		/* the log has said so, last at ... */
-	instr_time	failed;
-};
 
 void
 at402_commands_init(At402Listener *l)
 {
-	HASHCTL		peers = {.keysize = sizeof(At402PeerKey), .entrysize = sizeof(Peer)};
-	HASHCTL		routes = {.keysize = AT402_SENDER_SIZE, .entrysize = sizeof(Route)};
+	HASHCTL		peers = {.keysize = sizeof(At402PeerKey), .entrysize = sizeof(At402Peer)};
+	HASHCTL		routes = {.keysize = AT402_SENDER_SIZE, .entrysize = sizeof(At402Route)};
 	At402Commands *c = MemoryContextAllocZero(TopMemoryContext, sizeof(At402Commands));
 
 	c->context = AllocSetContextCreate(TopMemoryContext, "at402 commands",
@@ -133,279 +57,6 @@ at402_commands_init(At402Listener *l)
 	c->worked = c->talks_looked = c->looked;
 	c->step = STEP;
 	l->commands = c;
-}
-
-static Peer *
-find_peer(At402Commands *c, const At402PeerKey *key, HASHACTION action)
-{
-	bool		found;
-	Peer	   *p = hash_search(c->peers, key, action, &found);
-
-	if (p != NULL && !found)
-	{
-		p->kept = false;
-		p->talk = NULL;
-		p->claims = 0;
-		dlist_init(&p->routes);
-	}
-	return p;
-}
-
-static bool
-is_udp(const Peer *p)
-{
-	return p->key.ticket == 0;
-}
-
-/* ---- routes ---- */
-
-static void
-list_route(At402Commands *c, Route *r)
-{
-	if (r->listed)
-		return;
-	r->listed = true;
-	dlist_push_tail(&c->looks, &r->look);
-}
-
-static void
-list_routes(At402Commands *c, Peer *p)
-{
-	dlist_iter	iter;
-
-	dlist_foreach(iter, &p->routes)
-		list_route(c, dlist_container(Route, of_peer, iter.cur));
-}
-
-static void
-unlist_route(Route *r)
-{
-	if (r->listed)
-		dlist_delete(&r->look);
-	r->listed = false;
-}
-
-static void
-remove_routes(At402Commands *c, Peer *p)
-{
-	dlist_mutable_iter iter;
-
-	dlist_foreach_modify(iter, &p->routes)
-	{
-		Route	   *r = dlist_container(Route, of_peer, iter.cur);
-
-		unlist_route(r);
-		hash_search(c->routes, r->imei, HASH_REMOVE, NULL);
-	}
-	dlist_init(&p->routes);
-}
-
-static void
-remove_peer(At402Commands *c, Peer *p)
-{
-	remove_routes(c, p);
-	hash_search(c->peers, &p->key, HASH_REMOVE, NULL);
-}
-
-/* ---- talks ---- */
-
-/* It is over: what became of it will be written down. */
-static void
-finish_talk(At402Listener *l, Talk *t, const char *state)
-{
-	At402Commands *c = l->commands;
-	Peer	   *p = t->peer;
-
-	t->outcome.state = state;
-	t->outcome.answer = t->answer;
-	t->peer = NULL;
-	dlist_delete(&t->node);
-	dlist_push_tail(&c->finished, &t->node);
-	p->talk = NULL;
-	if (is_udp(p) && !p->kept)
-		remove_peer(c, p);
-	else
-		list_routes(c, p);
-}
-
-static void
-end_talk(At402Listener *l, Talk *t)
-{
-	finish_talk(l, t, t->awaited.refused ? "refused" : "answered");
-}
-
-/* Room for so many bytes and a NUL, as far as there is any. */
-static size_t
-make_room(Talk *t, size_t length)
-{
-	size_t		size = Min(Max(2 * t->size, t->length + length + 1), ANSWER_SIZE);
-	char	   *larger;
-
-	if (t->length + length < t->size)
-		return length;
-	larger = size > t->size ? MemoryContextAllocExtended(TopMemoryContext, size,
-														 MCXT_ALLOC_NO_OOM) : NULL;
-	if (larger != NULL)
-	{
-		if (t->answer != NULL)
-		{
-			memcpy(larger, t->answer, t->length);
-			pfree(t->answer);
-		}
-		t->answer = larger;
-		t->size = size;
-	}
-	return t->size > 0 ? Min(length, t->size - 1 - t->length) : 0;
-}
-
-static void
-append(Talk *t, const char *bytes, size_t length)
-{
-	length = make_room(t, length);
-	if (t->answer == NULL)
-		return;
-	memcpy(t->answer + t->length, bytes, length);
-	t->length += length;
-	t->answer[t->length] = '\0';
-}
-
-/* A line of the answer; of one about a PIN only what became of it. */
-static void
-keep_line(Talk *t, const at402_input *input)
-{
-	at402_span	line = at402_text(at402_line_text(input->bytes, input->length));
-	bool		hidden = t->awaited.secret && line.length > strlen("$PASS,OK");
-
-	if (t->length > 0)
-		append(t, "\n", 1);
-	append(t, (const char *) line.bytes, hidden ? strlen("$PASS") : line.length);
-}
-
-bool
-at402_commands_hear(At402Listener *l, const at402_input *line)
-{
-	At402PeerKey key;
-	Peer	   *p;
-	Talk	   *t;
-	at402_answer answer;
-
-	at402_peer_key(&key, line);
-	p = find_peer(l->commands, &key, HASH_FIND);
-	t = p != NULL ? p->talk : NULL;
-	if (t == NULL)
-		return false;
-	answer = at402_awaited_take(&t->awaited, line->bytes, line->length);
-	if (answer == AT402_ANSWER_NONE)
-		return false;
-	keep_line(t, line);
-	t->outcome.answered_at = GetCurrentTimestamp();
-	INSTR_TIME_SET_CURRENT(t->heard);
-	if (answer == AT402_ANSWER_WHOLE)
-		end_talk(l, t);
-	return true;
-}
-
-static int64
-talks_due(const At402Commands *c)
-{
-	if (dlist_is_empty(unconstify(dlist_head *, &c->talks)))
-		return -1;
-	return Max(TALKS_MS - at402_elapsed_ms(c->talks_looked), 0);
-}
-
-/* What has waited long enough. */
-static void
-end_old_talks(At402Listener *l)
-{
-	dlist_mutable_iter iter;
-
-	if (talks_due(l->commands) != 0)
-		return;
-	INSTR_TIME_SET_CURRENT(l->commands->talks_looked);
-	dlist_foreach_modify(iter, &l->commands->talks)
-	{
-		Talk	   *t = dlist_container(Talk, node, iter.cur);
-
-		if (at402_awaited_may_end(&t->awaited) && at402_elapsed_ms(t->heard) >= QUIET_MS)
-			end_talk(l, t);
-		else if (at402_elapsed_ms(t->sent) >= at402_command_timeout * INT64CONST(1000))
-			finish_talk(l, t, "in_doubt");
-	}
-}
-
-/* ---- what net and the commits tell ---- */
-
-void
-at402_commands_gone(At402Listener *l, at402_ticket ticket)
-{
-	At402PeerKey key;
-	Peer	   *p;
-
-	at402_connection_key(&key, ticket);
-	p = find_peer(l->commands, &key, HASH_FIND);
-	if (p == NULL)
-		return;
-	if (p->talk != NULL)
-		finish_talk(l, p->talk, "in_doubt");
-	remove_peer(l->commands, p);
-}
-
-/* The datagram is to stay until the end of the turn, for a reply. */
-static void
-keep_datagram(At402Listener *l, Peer *p, at402_ticket ticket)
-{
-	if (p->kept)
-		at402_net_forget(l->net, p->ticket);
-	else
-		dlist_push_tail(&l->commands->kept, &p->of_kept);
-	p->ticket = ticket;
-	p->kept = true;
-	at402_net_keep(l->net, ticket);
-}
-
-void
-at402_commands_note(At402Listener *l, const At402Queued *q)
-{
-	At402Commands *c = l->commands;
-	at402_ticket ticket = q->input.from.ticket;
-	bool		udp = at402_is_udp(&q->input);
-	bool		by_packet = q->verdict.disposition == AT402_TO_ROWS;
-	At402PeerKey key;
-	Peer	   *p;
-	Route	   *r;
-	bool		found;
-
-	if (udp ? !at402_commands_udp : !at402_net_is_open(l->net, ticket))
-		return;
-	at402_peer_key(&key, &q->input);
-	p = find_peer(c, &key, HASH_ENTER);
-	if (udp)
-		keep_datagram(l, p, ticket);
-	else
-		p->ticket = ticket;
-	r = hash_search(c->routes, q->verdict.imei, HASH_ENTER, &found);
-	if (found && r->peer != p && r->by_packet && !by_packet)
-		return;
-	if (found && r->peer != p)
-		dlist_delete(&r->of_peer);
-	if (!found)
-	{
-		r->listed = false;
-		r->missed = false;
-		r->avoided = false;
-	}
-	if (!found || r->peer != p)
-	{
-		r->by_packet = by_packet;
-		dlist_push_tail(&p->routes, &r->of_peer);
-		list_route(c, r);
-	}
-	r->by_packet |= by_packet;
-	r->peer = p;
-	r->device_id = q->verdict.device_id;
-	if (udp || r->missed)
-		list_route(c, r);
-	at402_stat_note_route(l->number, q->verdict.imei);
 }
 
 /* ---- what is done in transactions ---- */
@@ -480,9 +131,9 @@ claim(void *argument)
 	enable_timeout_after(STATEMENT_TIMEOUT, LIMIT_MS);
 	for (int i = 0; i < step->count; i++)
 	{
-		const Route *r = step->items[i];
+		const At402Route *r = step->items[i];
 
-		targets[i] = (At402Target) {.device_id = r->device_id, .udp = is_udp(r->peer)};
+		targets[i] = (At402Target) {.device_id = r->device_id, .udp = at402_peer_is_udp(r->peer)};
 	}
 	step->sent = at402_command_claim(targets, step->count, step->l->number, c->context);
 	end_work();
@@ -490,10 +141,10 @@ claim(void *argument)
 
 /* It is committed: now, and only now, it may leave. */
 static void
-send_command(At402Listener *l, const Route *r, const At402Sent *sent)
+send_command(At402Listener *l, const At402Route *r, const At402Sent *sent)
 {
 	At402Commands *c = l->commands;
-	Talk	   *t = MemoryContextAllocExtended(TopMemoryContext, sizeof(Talk),
+	At402Talk  *t = MemoryContextAllocExtended(TopMemoryContext, sizeof(At402Talk),
 											   MCXT_ALLOC_NO_OOM | MCXT_ALLOC_ZERO);
 	char		message[AT402_MAX_LINE + 1];
 	int			length;
@@ -510,7 +161,7 @@ send_command(At402Listener *l, const Route *r, const At402Sent *sent)
 	t->peer = r->peer;
 	r->peer->talk = t;
 	if (!at402_net_write(l->net, r->peer->ticket, message, length))
-		finish_talk(l, t, "in_doubt");
+		at402_talk_finish(l, t, "in_doubt");
 	explicit_bzero(message, sizeof(message));
 	at402_count(&l->stat->store.commands, 1);
 }
@@ -518,8 +169,8 @@ send_command(At402Listener *l, const Route *r, const At402Sent *sent)
 static int
 compare_routes(const void *a, const void *b)
 {
-	const Route *x = *(Route *const *) a;
-	const Route *y = *(Route *const *) b;
+	const At402Route *x = *(At402Route *const *) a;
+	const At402Route *y = *(At402Route *const *) b;
 
 	return x->device_id < y->device_id ? -1 : x->device_id > y->device_id;
 }
@@ -533,8 +184,8 @@ send_claimed(Step *step)
 	foreach(lc, step->sent)
 	{
 		const At402Sent *sent = lfirst(lc);
-		Route		key = {.device_id = sent->device_id};
-		Route	  **r = bsearch(&(Route *) {&key}, step->items, step->count, sizeof(Route *),
+		At402Route	key = {.device_id = sent->device_id};
+		At402Route **r = bsearch(&(At402Route *) {&key}, step->items, step->count, sizeof(At402Route *),
 								compare_routes);
 
 		send_command(step->l, *r, sent);
@@ -546,7 +197,7 @@ send_claimed(Step *step)
 
 /* May a command go to this device now?  Else something will list it again. */
 static bool
-may_send(At402Listener *l, Route *r)
+may_send(At402Listener *l, At402Route *r)
 {
 	if (r->peer->talk != NULL || !at402_stat_has_route(l->number, r->imei))
 		return false;
@@ -568,13 +219,13 @@ take_routes(Step *step)
 	c->claims++;
 	dlist_foreach_modify(iter, &c->looks)
 	{
-		Route	   *r = dlist_container(Route, look, iter.cur);
+		At402Route *r = dlist_container(At402Route, look, iter.cur);
 
 		if (r->peer->claims == c->claims)
 			continue;			/* after that other one */
 		if (step->count == c->step)
 			break;
-		unlist_route(r);
+		at402_route_unlist(r);
 		if (!may_send(step->l, r))
 			continue;
 		r->peer->claims = c->claims;
@@ -584,7 +235,7 @@ take_routes(Step *step)
 }
 
 static void
-avoid_route(At402Commands *c, Route *r)
+avoid_route(At402Commands *c, At402Route *r)
 {
 	r->avoided = true;
 	r->avoided_passes = c->passes;
@@ -605,7 +256,7 @@ look(At402Listener *l)
 		avoid_route(l->commands, step.items[0]);
 	else
 		for (int i = 0; i < step.count; i++)
-			list_route(l->commands, step.items[i]);
+			at402_route_list(l->commands, step.items[i]);
 }
 
 /* ---- what became of them ---- */
@@ -622,7 +273,7 @@ write_down(void *argument)
 
 /* It could not be written down: again after the others, and after a while. */
 static void
-put_off(At402Commands *c, Talk *t)
+put_off(At402Commands *c, At402Talk *t)
 {
 	dlist_delete(&t->node);
 	dlist_push_tail(&c->finished, &t->node);
@@ -631,22 +282,22 @@ put_off(At402Commands *c, Talk *t)
 }
 
 static void
-forget_talk(At402Commands *c, Talk *t)
+forget_talk(At402Commands *c, At402Talk *t)
 {
-	Route	   *r = hash_search(c->routes, t->imei, HASH_FIND, NULL);
+	At402Route *r = hash_search(c->routes, t->imei, HASH_FIND, NULL);
 
 	if (r != NULL)
-		list_route(c, r);
+		at402_route_list(c, r);
 	dlist_delete(&t->node);
 	if (t->answer != NULL)
 		pfree(t->answer);
 	pfree(t);
 }
 
-static Talk *
+static At402Talk *
 talk_of(void *outcome)
 {
-	return (Talk *) ((char *) outcome - offsetof(Talk, outcome));
+	return (At402Talk *) ((char *) outcome - offsetof(At402Talk, outcome));
 }
 
 static void
@@ -660,13 +311,13 @@ write_finished(At402Listener *l)
 	{
 		if (step.count == c->step)
 			break;
-		step.items[step.count++] = &dlist_container(Talk, node, iter.cur)->outcome;
+		step.items[step.count++] = &dlist_container(At402Talk, node, iter.cur)->outcome;
 	}
 	c->unwritten = false;
 	if (try_step(&step))
 		for (int i = 0; i < step.count; i++)
 		{
-			Talk	   *t = talk_of(step.items[i]);
+			At402Talk  *t = talk_of(step.items[i]);
 
 			if (t->outcome.done)
 				forget_talk(c, t);
@@ -722,7 +373,7 @@ at402_commands_due(const At402Listener *l)
 
 	if (!l->listening)
 		return -1;
-	return at402_earliest(talks_due(c), work < 0 ? -1 : Max(work, rest_ms(c)));
+	return at402_earliest(at402_talks_due(c), work < 0 ? -1 : Max(work, rest_ms(c)));
 }
 
 static void
@@ -762,7 +413,7 @@ list_all_routes(At402Listener *l)
 	At402Commands *c = l->commands;
 	Step		step = {.l = l, .work = see_waiting};
 	HASH_SEQ_STATUS scan;
-	Route	   *r;
+	At402Route *r;
 
 	if (!was_called(l) && at402_elapsed_ms(c->looked) < LOOK_MS)
 		return;
@@ -772,7 +423,7 @@ list_all_routes(At402Listener *l)
 		return;
 	hash_seq_init(&scan, c->routes);
 	while ((r = hash_seq_search(&scan)) != NULL)
-		list_route(c, r);
+		at402_route_list(c, r);
 }
 
 static void
@@ -802,31 +453,13 @@ work(At402Listener *l)
 	INSTR_TIME_SET_CURRENT(c->worked);
 }
 
-/* What was not replied to now cannot be. */
-static void
-release_datagrams(At402Listener *l)
-{
-	At402Commands *c = l->commands;
-
-	while (!dlist_is_empty(&c->kept))
-	{
-		Peer	   *p = dlist_container(Peer, of_kept, dlist_pop_head_node(&c->kept));
-
-		at402_net_forget(l->net, p->ticket);
-		p->kept = false;
-		remove_routes(c, p);
-		if (p->talk == NULL)
-			remove_peer(c, p);
-	}
-}
-
 void
 at402_commands_turn(At402Listener *l)
 {
 	const At402Commands *c = l->commands;
 
-	end_old_talks(l);
+	at402_talks_end_old(l);
 	if (l->listening && rest_ms(c) == 0 && (finished_due(c) == 0 || look_due(l) == 0))
 		work(l);
-	release_datagrams(l);
+	at402_routes_release(l);
 }

@@ -105,7 +105,7 @@ answer(At402Listener *l, const At402Queued *q)
 	{
 		case AT402_TO_ROWS:
 		case AT402_TO_DEVICE:
-			at402_commands_note(l, q);
+			at402_routes_note(l, q);
 			at402_net_answer(l->net, ticket);
 			count_latency(l->stat, q->arrived);
 			if (tcp)

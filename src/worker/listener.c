@@ -39,7 +39,7 @@ take_frame(void *listener, const at402_input *input)
 	At402Queued *q;
 
 	if (input->kind == AT402_FRAME_TEXT &&
-		(at402_commands_hear(l, input) || at402_drivers_hear(l, input)))
+		(at402_routes_hear(l, input) || at402_drivers_hear(l, input)))
 	{
 		at402_net_forget(l->net, input->from.ticket);
 		return true;
@@ -60,7 +60,7 @@ take_frame(void *listener, const at402_input *input)
 static void
 connection_gone(void *listener, at402_ticket ticket)
 {
-	at402_commands_gone(listener, ticket);
+	at402_routes_gone(listener, ticket);
 	at402_senders_gone(listener, ticket);
 	at402_presence_gone(listener, ticket);
 }

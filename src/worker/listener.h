@@ -5,7 +5,8 @@
  *     driver.c     devices that ask whether somebody may drive
  *     retry.c      what fails or hangs: whose fault it is, and again later
  *     commit.c     a transaction, and the answers to it
- *     command.c    commands to devices, and their answers
+ *     command.c    commands to devices, and what becomes of them
+ *     route.c      where they go, and the answers
  *     queue.c      frames that wait
  *     senders.c    whose a text line is
  *     presence.c   which trackers are connected
@@ -229,14 +230,14 @@ extern void at402_commands_init(At402Listener *l);
  * A packet or login is committed and about to be answered: where it came from is
  * where commands to its device go.
  */
-extern void at402_commands_note(At402Listener *l, const At402Queued *q);
+extern void at402_routes_note(At402Listener *l, const At402Queued *q);
 
 /* Is this text line the answer to a command?  Then nobody else needs it.  Does
  * not raise. */
-extern bool at402_commands_hear(At402Listener *l, const at402_input *line);
+extern bool at402_routes_hear(At402Listener *l, const at402_input *line);
 
 /* A connection has ended. */
-extern void at402_commands_gone(At402Listener *l, at402_ticket ticket);
+extern void at402_routes_gone(At402Listener *l, at402_ticket ticket);
 
 /* Sends what is due, after the answers to reports; and when the next turn is
  * due, in ms; -1: not by itself. */
