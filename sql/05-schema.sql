@@ -20,8 +20,8 @@ CREATE SCHEMA at402_internal;
 COMMENT ON SCHEMA at402_internal IS 'functions that at402 itself calls; they may change in any version';
 GRANT USAGE ON SCHEMA at402_internal TO PUBLIC;
 
--- PostgreSQL 15 has no @extschema:postgis@.  What names objects of PostGIS is made by this: the schema
--- that PostGIS is in stands for @postgis@.
+-- In scripts of PostgreSQL 15 nothing stands for the schema of another extension.  What names objects of
+-- PostGIS is made by this, with the schema that PostGIS is in for @postgis@.
 CREATE PROCEDURE at402_internal.at402_create(statements text)
 LANGUAGE plpgsql
 AS $$

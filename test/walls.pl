@@ -195,7 +195,7 @@ none('SQL in C names the schema of functions, operators and types',
 	@pg, @worker);
 none('functions in SQL pin their search_path, or name the schema of everything',
 	map { my $file = $_; my $text = slurp($file); my @all;
-		while ($text =~ /CREATE (?:OR REPLACE )?FUNCTION (\S+?)\((.*?)(\$(\w*)\$.*?\$\4\$|MODULE_PATHNAME)/gs)
+		while ($text =~ /CREATE (?:OR REPLACE )?(?:FUNCTION|PROCEDURE) (\S+?)\((.*?)(\$(\w*)\$.*?\$\4\$|MODULE_PATHNAME)/gs)
 		{
 			my ($name, $head, $body) = ($1, $2, $3);
 			push @all, map { "$file: $name: $_" } unqualified($body)

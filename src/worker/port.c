@@ -107,8 +107,8 @@ open_port(At402Listener *l)
 							  : others != 0 ? AT402_PORT_FOLLOWS : AT402_PORT_FIRST,
 							  error, sizeof(error));
 	note_refusal(l, error);
+	l->listening = opened || at402_net_port(l->net) != 0;
 	l->stat->port = at402_net_port(l->net);
-	l->listening = opened || l->stat->port != 0;
 	if (!opened)
 		return;
 
