@@ -7,6 +7,19 @@ CREATE FUNCTION at402_internal.at402_batch_rows(batch bigint, table_name text) R
 COMMENT ON FUNCTION at402_internal.at402_batch_rows(bigint, text) IS
     'part of at402_ingest: what the batch being stored brings for a table, as rows with the columns asked for';
 
+CREATE FUNCTION at402_internal.at402_state_change(batch bigint, device_id int, "time" timestamptz,
+    seq smallint, content_hash int, ignition bool, position_time timestamptz, position_seq smallint)
+RETURNS bool
+    AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION at402_internal.at402_state_change(bigint, int, timestamptz, smallint, int, bool, timestamptz, smallint) IS
+    'part of at402_ingest: does the batch being stored change this state of a device? Tells the batch of it';
+
+CREATE FUNCTION at402_internal.at402_state_value(batch bigint, "column" int, former anyelement)
+RETURNS anyelement
+    AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION at402_internal.at402_state_value(bigint, int, anyelement) IS
+    'part of at402_ingest: what becomes of a column in the state that at402_state_change was asked for last';
+
 CREATE FUNCTION at402_ingest(frames at402_frame[], imei text DEFAULT NULL,
     received_at timestamptz DEFAULT now(), peer inet DEFAULT NULL, transport text DEFAULT 'sql',
     OUT reports int, OUT inserted int, OUT duplicates int, OUT quarantined int)

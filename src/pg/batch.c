@@ -302,15 +302,18 @@ compare_reports(const void *a, const void *b)
  * clock far ahead would make all later reports late, and one that was never set
  * says nothing: they do not count.
  */
-static void
-see_changes(At402Batch *batch)
+void
+at402_see_changes(At402Batch *batch)
 {
 	At402Report *before = NULL;
 
-	for (int i = 0; i < batch->report_count; i++)
+	batch->any_late = false;
+	for (int i = batch->first; i < batch->last; i++)
 	{
 		At402Report *r = batch->reports[i];
 		const At402Device *device = r->item->device;
+
+		r->late = r->ignition_changed = false;
 
 		if (before != NULL && before->item->device != device)
 			before = NULL;
@@ -326,6 +329,34 @@ see_changes(At402Batch *batch)
 			r->ignition_changed = r->ignition != device->state_ignition;
 		before = r;
 	}
+}
+
+int
+at402_first_of_device(const At402Batch *batch, int device_id)
+{
+	int			low = batch->first;
+
+	for (int high = batch->last; low < high;)
+	{
+		int			middle = (low + high) / 2;
+
+		if (batch->reports[middle]->item->device->id < device_id)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return low < batch->last && batch->reports[low]->item->device->id == device_id ? low : -1;
+}
+
+int
+at402_reports_of_device(const At402Batch *batch, int first)
+{
+	int			next = first + 1;
+
+	while (next < batch->last &&
+		   batch->reports[next]->item->device == batch->reports[first]->item->device)
+		next++;
+	return next - first;
 }
 
 /* Equal reports in the order they came: the first is stored, with its frame. */
@@ -383,6 +414,5 @@ at402_batch_collect(At402Batch *batch)
 		else
 			batch->reports[batch->report_count++] = r;
 	}
-	see_changes(batch);
 	MemoryContextSwitchTo(caller);
 }

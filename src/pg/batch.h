@@ -62,7 +62,7 @@ typedef struct At402Device
 	TimestampTz first_seen;		/* when the first frame of the batch came */
 	const char *known[AT402_FACTS]; /* what at402.device says; NULL: nothing */
 	const char *said[AT402_FACTS];	/* what the batch says; NULL: nothing */
-	bool		has_row;		/* in at402.device_state */
+	bool		has_row;		/* in at402.device_state, as this attempt to store found */
 	bool		has_state;		/* there were reports before: the last one's */
 	TimestampTz state_time;
 	bool		state_ignition;
@@ -147,6 +147,7 @@ typedef struct At402Batch
 	int			first;			/* the slice that is being stored */
 	int			last;
 	int			passes;			/* over the frames, see rows.c */
+	struct At402StateChange *state_change;	/* see state.c */
 	bool		fenced;			/* geofences judge the slice */
 	struct At402Fences *fences; /* while they do */
 	bool		any_late;
@@ -196,10 +197,18 @@ extern bool at402_batch_is_nested(void);
 extern At402Batch *at402_batch_find(int64 handle);
 
 /*
- * Sorts the reports of all items that become rows, takes repeats out, and
- * sees what is late and where the ignition changed.  The items must have their
- * devices.
+ * Sorts the reports of all items that become rows, and takes repeats out.  The
+ * items must have their devices.
  */
 extern void at402_batch_collect(At402Batch *batch);
+
+/* The first report of this device in the slice, -1: it has none; and how many of its device
+ * begin there. */
+extern int	at402_first_of_device(const At402Batch *batch, int device_id);
+extern int	at402_reports_of_device(const At402Batch *batch, int first);
+
+/* Sees what is late in the slice and where the ignition changed; the states before it must be
+ * known. */
+extern void at402_see_changes(At402Batch *batch);
 
 #endif							/* AT402_BATCH_H */

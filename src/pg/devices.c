@@ -158,9 +158,9 @@ find_devices(At402Batch *batch, List *devices)
 	{
 		HeapTuple	tuple = SPI_tuptable->vals[i];
 		TupleDesc	desc = SPI_tuptable->tupdesc;
-		At402Device *d = hash_search(batch->devices, SPI_getvalue(tuple, desc, 1), HASH_FIND,
-									 NULL);
 		bool		null;
+		Datum		imei = SPI_getbinval(tuple, desc, 1, &null);
+		At402Device *d = hash_search(batch->devices, TextDatumGetCString(imei), HASH_FIND, NULL);
 
 		if (d == NULL)
 			continue;
@@ -168,9 +168,9 @@ find_devices(At402Batch *batch, List *devices)
 		d->enabled = DatumGetBool(SPI_getbinval(tuple, desc, 3, &null)) && !null;
 		for (int fact = 0; fact < AT402_FACTS; fact++)
 		{
-			char	   *value = SPI_getvalue(tuple, desc, 4 + fact);
+			Datum		value = SPI_getbinval(tuple, desc, 4 + fact, &null);
 
-			d->known[fact] = value ? MemoryContextStrdup(batch->context, value) : NULL;
+			d->known[fact] = null ? NULL : TextDatumGetCString(value);
 		}
 	}
 	foreach(lc, devices)
@@ -186,58 +186,6 @@ compare_id(const void *a, const void *b)
 	const At402Device *y = *(At402Device *const *) b;
 
 	return x->id < y->id ? -1 : x->id > y->id;
-}
-
-static void
-find_states(List *devices)
-{
-	At402Device **known = palloc(sizeof(At402Device *) * list_length(devices));
-	Datum	   *ids = palloc(sizeof(Datum) * list_length(devices));
-	int			count = 0;
-	ListCell   *lc;
-	uint64		rows;
-
-	foreach(lc, devices)
-		if (((At402Device *) lfirst(lc))->id != 0)
-			known[count++] = lfirst(lc);
-	if (count == 0)
-		return;
-	qsort(known, count, sizeof(At402Device *), compare_id);
-	for (int i = 0; i < count; i++)
-		ids[i] = Int32GetDatum(known[i]->id);
-	rows = at402_run(AT402_SQL_FIND_STATES, (Datum[]) {make_array(ids, count, INT4OID)}, NULL);
-	for (uint64 i = 0; i < rows; i++)
-	{
-		HeapTuple	tuple = SPI_tuptable->vals[i];
-		TupleDesc	desc = SPI_tuptable->tupdesc;
-		bool		null;
-		At402Device key = {.id = DatumGetInt32(SPI_getbinval(tuple, desc, 1, &null))};
-		At402Device **d = bsearch(&(At402Device *) {&key}, known, count, sizeof(At402Device *),
-								  compare_id);
-		Datum		time = SPI_getbinval(tuple, desc, 2, &null);
-
-		if (d == NULL)
-			continue;
-		(*d)->has_row = true;
-		if (null)
-			continue;
-		(*d)->state_time = DatumGetTimestampTz(time);
-		(*d)->has_state = true;
-		(*d)->state_ignition = DatumGetBool(SPI_getbinval(tuple, desc, 3, &null)) && !null;
-	}
-}
-
-void
-at402_find_states(At402Batch *batch)
-{
-	HASH_SEQ_STATUS scan;
-	List	   *devices = NIL;
-	At402Device *d;
-
-	hash_seq_init(&scan, batch->devices);
-	while ((d = hash_seq_search(&scan)) != NULL)
-		devices = lappend(devices, d);
-	find_states(devices);
 }
 
 /* ---- registering ---- */
@@ -277,6 +225,20 @@ register_room(void)
 	return Max(at402_register_limit - registered - registering, 0);
 }
 
+/* Each device has a state from the beginning: reports change it, and need not look for it. */
+static void
+add_states(List *devices)
+{
+	Datum	   *ids = palloc(sizeof(Datum) * list_length(devices));
+	int			n = 0;
+	ListCell   *lc;
+
+	foreach(lc, devices)
+		if (((At402Device *) lfirst(lc))->id != 0)
+			ids[n++] = Int32GetDatum(((At402Device *) lfirst(lc))->id);
+	at402_run(AT402_SQL_NEW_STATES, (Datum[]) {make_array(ids, n, INT4OID)}, NULL);
+}
+
 static void
 register_devices(Resolving *r, List *unknown)
 {
@@ -295,6 +257,7 @@ register_devices(Resolving *r, List *unknown)
 									NULL);
 	/* also those that somebody else has registered meanwhile */
 	find_devices(r->batch, some);
+	add_states(some);
 }
 
 /* ---- news ---- */
@@ -397,7 +360,6 @@ resolve(void *argument)
 	unknown = find_devices(r->batch, r->devices);
 	if (unknown != NIL && at402_unknown_devices == AT402_REGISTER)
 		register_devices(r, unknown);
-	find_states(r->devices);
 	by_id = list_copy(r->devices);
 	list_sort(by_id, compare_cell_id);
 	foreach(lc, by_id)

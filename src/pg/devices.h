@@ -14,9 +14,6 @@
  */
 extern void at402_resolve_devices(At402Batch *batch);
 
-/* Looks up the state of all devices of the batch; SPI must be connected. */
-extern void at402_find_states(At402Batch *batch);
-
 /*
  * Keeps what new reports of the slice say of their devices (SIM card); SPI must
  * be connected.

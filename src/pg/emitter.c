@@ -10,16 +10,32 @@
  */
 #include "postgres.h"
 
+#include <math.h>
+
 #include "catalog/pg_type.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/inet.h"
+#include "utils/memutils.h"
 #include "utils/timestamp.h"
 
 #include "pg/emitter.h"
 #include "pg/frame.h"
 
 #define KEY_COLUMNS 4			/* device_id, time, seq, content_hash; then n */
+
+void
+at402_emitter_init(At402Emitter *e, At402Batch *batch, TupleDesc desc)
+{
+	e->batch = batch;
+	e->desc = desc;
+	e->values = palloc0(desc->natts * sizeof(Datum));
+	e->nulls = palloc(desc->natts * sizeof(bool));
+	at402_clear_row(e);
+	e->data_column = AT402_NO_COLUMN;
+	e->row_context = AllocSetContextCreate(CurrentMemoryContext, "at402 rows",
+										   ALLOCSET_DEFAULT_SIZES);
+}
 
 int
 at402_find_column(At402Emitter *e, const void *key, const char *name)
@@ -307,4 +323,45 @@ at402_visit_module(At402Emitter *e, const at402_module *module)
 	e->all_ones = true;
 	e->measured = false;
 	at402_module_visit(module, visit, e);
+}
+
+/* ---- what reports say beside their modules ---- */
+
+static bool
+is_valid(const At402Report *r)
+{
+	return !(r->report.status >> AT402_STATUS_GNSS_INVALID & 1);
+}
+
+/* A place on earth: not out of range, nor the 0,0 of a receiver that has not had
+ * a fix yet, whatever its flag says. */
+static bool
+has_place(const At402Report *r)
+{
+	return r->has_point && fabs(r->latitude) <= 90 && fabs(r->longitude) <= 180 &&
+		((is_valid(r) && r->was_fixed) || r->latitude != 0 || r->longitude != 0);
+}
+
+bool
+at402_is_fix(const At402Report *r)
+{
+	return is_valid(r) && has_place(r);
+}
+
+uint64
+at402_reasons_of(const At402Report *r)
+{
+	return at402_named_reasons(r->item->packet.variant, r->report.reasons);
+}
+
+void
+at402_set_point(At402Emitter *e)
+{
+	const At402Report *r = e->report;
+
+	if (has_place(r))
+	{
+		at402_set_named(e, "longitude", Float8GetDatum(r->longitude));
+		at402_set_named(e, "latitude", Float8GetDatum(r->latitude));
+	}
 }

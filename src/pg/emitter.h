@@ -51,6 +51,9 @@ typedef struct At402Emitter
 	int			texts_column;
 } At402Emitter;
 
+/* For rows of this form; all else of the emitter must be zero. */
+extern void at402_emitter_init(At402Emitter *e, At402Batch *batch, TupleDesc desc);
+
 /* The column with this name; key: an address that stands for the name. */
 extern int	at402_find_column(At402Emitter *e, const void *key, const char *name);
 
@@ -78,6 +81,12 @@ extern void at402_open_data(At402Emitter *e);
 extern void at402_put_value(At402Emitter *e, const at402_field_def *field,
 							const at402_value *value);
 extern void at402_visit_module(At402Emitter *e, const at402_module *module);
+
+/* Reason flags, those of K, M and V under the bits of X and Y. */
+extern uint64 at402_reasons_of(const At402Report *report);
+
+/* Longitude and latitude of the emitter's report, where they are a place. */
+extern void at402_set_point(At402Emitter *e);
 
 /* Did the module that was visited tell anything?  Zeros only, ones only, or
  * flags that are not set beside values that are not there: its source was

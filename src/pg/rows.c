@@ -12,8 +12,6 @@
  */
 #include "postgres.h"
 
-#include <math.h>
-
 #include "catalog/pg_type.h"
 #include "funcapi.h"
 #include "utils/array.h"
@@ -24,48 +22,9 @@
 #include "pg/emitter.h"
 #include "pg/frame.h"
 #include "pg/settings.h"
+#include "pg/state.h"
 
 /* ---- the rows of a report, by table ---- */
-
-static bool
-is_valid(const At402Report *r)
-{
-	return !(r->report.status >> AT402_STATUS_GNSS_INVALID & 1);
-}
-
-/* A place on earth: not out of range, nor the 0,0 of a receiver that has not had
- * a fix yet, whatever its flag says. */
-static bool
-has_place(const At402Report *r)
-{
-	return r->has_point && fabs(r->latitude) <= 90 && fabs(r->longitude) <= 180 &&
-		((is_valid(r) && r->was_fixed) || r->latitude != 0 || r->longitude != 0);
-}
-
-bool
-at402_is_fix(const At402Report *r)
-{
-	return is_valid(r) && has_place(r);
-}
-
-/* Reason flags, those of K, M and V under the bits of X and Y. */
-static uint64
-reasons_of(const At402Report *r)
-{
-	return at402_named_reasons(r->item->packet.variant, r->report.reasons);
-}
-
-static void
-set_point(At402Emitter *e)
-{
-	const At402Report *r = e->report;
-
-	if (has_place(r))
-	{
-		at402_set_named(e, "longitude", Float8GetDatum(r->longitude));
-		at402_set_named(e, "latitude", Float8GetDatum(r->latitude));
-	}
-}
 
 /* The reason flags that make rows in event. */
 static uint64
@@ -74,7 +33,7 @@ telling_reasons(const At402Report *r)
 	const uint64 routine = UINT64CONST(1) << AT402_REASON_TIME_INTERVAL |
 		UINT64CONST(1) << AT402_REASON_DISTANCE | UINT64CONST(1) << AT402_REASON_HEADING_CHANGE;
 
-	return reasons_of(r) & (at402_routine_events ? ~UINT64CONST(0) : ~routine);
+	return at402_reasons_of(r) & (at402_routine_events ? ~UINT64CONST(0) : ~routine);
 }
 
 int
@@ -112,14 +71,14 @@ emit_position(At402Emitter *e)
 	at402_module module = {0};
 
 	at402_begin_row(e);
-	at402_set_named(e, "reasons", Int64GetDatum((int64) reasons_of(r)));
+	at402_set_named(e, "reasons", Int64GetDatum((int64) at402_reasons_of(r)));
 	at402_set_named(e, "status", Int64GetDatum(r->report.status));
 	at402_set_named(e, "ignition", BoolGetDatum(r->ignition));
 	at402_set_named(e, "received_at", TimestampTzGetDatum(r->item->input->received_at));
 	at402_set_named(e, "time_suspect", BoolGetDatum(r->time_suspect));
 	if (r->has_point)
 		at402_set_named(e, "gnss_valid", BoolGetDatum(at402_is_fix(r)));
-	set_point(e);
+	at402_set_point(e);
 	while (at402_module_next(&r->report, &module))
 		if (!module.raw && module.def->home & AT402_HOME_POSITION)
 			at402_visit_module(e, &module);
@@ -158,7 +117,7 @@ begin_event(At402Emitter *e, const char *kind)
 	at402_begin_row(e);
 	at402_set_named_text(e, "kind", kind);
 	at402_set_named(e, "late", BoolGetDatum(e->report->late));
-	set_point(e);
+	at402_set_point(e);
 }
 
 static void
@@ -342,98 +301,6 @@ emit_rest(At402Emitter *e)
 	}
 }
 
-/* ---- the state of a device: one row of all its reports in the slice ---- */
-
-/* What only grows. */
-static void
-visit_counter(void *context, at402_event event, const at402_field_def *field,
-			  const at402_value *value)
-{
-	static const char *const counters[] = {"lifetime_odometer_km", "engine_hours"};
-	At402Emitter *e = context;
-	at402_value measured = *value;
-
-	for (int i = 0; i < lengthof(counters); i++)
-	{
-		int			column = at402_find_column(e, counters[i], counters[i]);
-
-		if (column != AT402_NO_COLUMN && e->nulls[column] && strcmp(field->name, counters[i]) == 0 &&
-			at402_measure(field, &measured, &e->none))
-			at402_set(e, column, at402_to_datum(TupleDescAttr(e->desc, column)->atttypid, field,
-												&measured));
-	}
-}
-
-/* The values of a report, into these columns. */
-static void
-set_state(At402Emitter *e, const At402Report *r, const bool *wanted)
-{
-	at402_module module = {0};
-
-	e->wanted = wanted;
-	while (at402_module_next(&r->report, &module))
-		if (!module.raw && module.def->home & AT402_HOME_POSITION)
-			at402_visit_module(e, &module);
-	e->wanted = NULL;
-}
-
-/*
- * last is the last of count reports of one device, which lie before it.  A clock
- * far ahead would make all later reports late, and one that was never set says
- * nothing: they do not count.
- */
-static void
-emit_state(At402Emitter *e, At402Report **reports, int count, const bool *of_last,
-		   const bool *of_fix)
-{
-	const At402Report *last = NULL;
-	const At402Report *fix = NULL;
-	const At402Report *first = NULL;
-	TimestampTz received_at = 0;
-
-	at402_clear_row(e);
-	for (int i = count - 1; i >= 0; i--)
-	{
-		const At402Report *r = reports[i];
-		at402_module module = {0};
-
-		if (r->time_suspect || !r->is_new)
-			continue;
-		first = r;
-		if (last == NULL)
-			last = r;
-		if (fix == NULL && at402_is_fix(r))
-			fix = r;
-		received_at = Max(received_at, r->item->input->received_at);
-		/* the youngest that tells of them */
-		while (at402_module_next(&r->report, &module))
-			if (!module.raw && module.def->home & AT402_HOME_POSITION)
-				at402_module_visit(&module, visit_counter, e);
-	}
-	if (last == NULL)
-		return;
-	at402_set(e, 0, Int32GetDatum(last->item->device->id));
-	at402_set_named(e, "time", TimestampTzGetDatum(last->time));
-	at402_set_named(e, "seq", Int16GetDatum(last->report.seq));
-	at402_set_named(e, "content_hash", Int32GetDatum(last->content_hash));
-	at402_set_named(e, "received_at", TimestampTzGetDatum(last->item->input->received_at));
-	at402_set_named(e, "reasons", Int64GetDatum((int64) reasons_of(last)));
-	at402_set_named(e, "status", Int64GetDatum(last->report.status));
-	at402_set_named(e, "ignition", BoolGetDatum(last->ignition));
-	at402_set_named(e, "last_seen", TimestampTzGetDatum(received_at));
-	at402_set_named(e, "dirty_since", TimestampTzGetDatum(first->time));
-	set_state(e, last, of_last);
-	if (fix != NULL)
-	{
-		e->report = fix;
-		at402_set_named(e, "position_time", TimestampTzGetDatum(fix->time));
-		at402_set_named(e, "position_seq", Int16GetDatum(fix->report.seq));
-		set_point(e);
-		set_state(e, fix, of_fix);
-	}
-	at402_end_row(e);
-}
-
 /* ---- rows of whole frames ---- */
 
 static void
@@ -568,39 +435,6 @@ emit_ble(At402Emitter *e)
 	emit_items(e, AT402_HOME_BLE);
 }
 
-/* A row a device: reports are sorted by device, and by time within it. */
-static void
-emit_states(At402Emitter *e)
-{
-	static const char *const of_fix[] = {"speed_kmh", "heading_deg", "altitude_m"};
-	MemoryContext caller = CurrentMemoryContext;
-	const At402Batch *batch = e->batch;
-	bool	   *from_last = palloc(e->desc->natts);
-	bool	   *from_fix = palloc0(e->desc->natts);
-	int			first = batch->first;
-
-	memset(from_last, true, e->desc->natts);
-	for (int i = 0; i < lengthof(of_fix); i++)
-	{
-		int			column = at402_find_column(e, of_fix[i], of_fix[i]);
-
-		if (column == AT402_NO_COLUMN)
-			continue;
-		from_last[column] = false;
-		from_fix[column] = true;
-	}
-	MemoryContextSwitchTo(e->row_context);
-	for (int i = batch->first; i < batch->last; i++)
-		if (i + 1 == batch->last ||
-			batch->reports[i + 1]->item->device != batch->reports[i]->item->device)
-		{
-			emit_state(e, batch->reports + first, i + 1 - first, from_last, from_fix);
-			MemoryContextReset(e->row_context);
-			first = i + 1;
-		}
-	MemoryContextSwitchTo(caller);
-}
-
 /*
  * Packets with a new report in the slice whose frames are not there yet.  Where
  * there is no slice: text lines.
@@ -675,7 +509,7 @@ static const struct
 	{"can_frame", AT402_HOME_CAN_FRAME, emit_can_frames, NULL},
 	{"ble", AT402_HOME_BLE, emit_ble, NULL},
 	{"module", AT402_HOME_MODULE | AT402_HOME_EVENT, emit_rest, NULL},
-	{"device_state", 0, NULL, emit_states},
+	{"device_state", 0, NULL, at402_emit_states},
 	{"frame", 0, NULL, emit_frames},
 	{"quarantine", 0, NULL, emit_quarantine},
 	{"presence", 0, NULL, emit_presence},
@@ -701,14 +535,9 @@ at402_batch_rows(PG_FUNCTION_ARGS)
 		ereport(ERROR, errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				errmsg("a batch has no rows for table \"%s\"", table));
 	InitMaterializedSRF(fcinfo, MAT_SRF_USE_EXPECTED_DESC);
-	e->batch = at402_batch_find(PG_GETARG_INT64(0));
+	at402_emitter_init(e, at402_batch_find(PG_GETARG_INT64(0)), rsinfo->setDesc);
 	e->store = rsinfo->setResult;
-	e->desc = rsinfo->setDesc;
-	e->values = palloc0(e->desc->natts * sizeof(Datum));
-	e->nulls = palloc(e->desc->natts * sizeof(bool));
 	e->data_column = at402_find_column(e, "data", strcmp(table, "event") == 0 ? "detail" : "data");
-	e->row_context = AllocSetContextCreate(CurrentMemoryContext, "at402 rows",
-										   ALLOCSET_DEFAULT_SIZES);
 	if (tables[i].emit != NULL)
 		emit_reports(e, tables[i].home, tables[i].emit);
 	else

@@ -41,6 +41,7 @@
 #include "utils/syscache.h"
 
 #include "pg/catalog.h"
+#include "pg/state.h"
 #include "pg/statements.h"
 
 #define MAX_ARGUMENTS 16
@@ -89,29 +90,6 @@ static const Definition definitions[AT402_STATEMENTS] = {
 #include "pg/statements_command.def"
 #include "pg/statements_fence.def"
 #include "pg/statements_rule.def"
-};
-
-/* How a column of device_state follows from that of a report. */
-typedef enum Follows
-{
-	OF_LAST,					/* report of the device */
-	OF_FIX,						/* report with a good position */
-	GREATEST,
-	LEAST
-} Follows;
-
-static const struct
-{
-	const char *column;
-	Follows		follows;
-}			state_columns[] = {
-	{"time", OF_LAST}, {"seq", OF_LAST}, {"content_hash", OF_LAST}, {"received_at", OF_LAST},
-	{"reasons", OF_LAST}, {"status", OF_LAST}, {"ignition", OF_LAST},
-	{"battery_percent", OF_LAST}, {"external_voltage_v", OF_LAST},
-	{"journey_distance_km", OF_LAST},
-	{"position_time", OF_FIX}, {"position_seq", OF_FIX}, {"geom", OF_FIX}, {"speed_kmh", OF_FIX},
-	{"heading_deg", OF_FIX}, {"altitude_m", OF_FIX},
-	{"lifetime_odometer_km", GREATEST}, {"engine_hours", GREATEST}, {"last_seen", GREATEST}, {"dirty_since", LEAST},
 };
 
 /* ---- what is known of the tables ---- */
@@ -177,8 +155,7 @@ typedef struct Columns
 	StringInfoData names;		/* in the table */
 	StringInfoData values;		/* from r, a row */
 	StringInfoData types;		/* of r: the definition of its columns */
-	StringInfoData changes;		/* device_state: SET of an update by r */
-	const char *row;			/* in changes: r, or EXCLUDED */
+	StringInfoData changes;		/* device_state: SET of an update */
 } Columns;
 
 static void
@@ -201,52 +178,91 @@ qualified_type(const char *type)
 	return strchr(type, '.') != NULL ? type : psprintf("pg_catalog.%s", type);
 }
 
-/* A column of device_state: what becomes of it when a report comes. */
+/* A column of device_state: what becomes of it when reports come; where rows are inserted or
+ * updated by one statement, s and EXCLUDED. */
+static char *
+merged(const char *column, At402Follows follows)
+{
+	switch (follows)
+	{
+		case AT402_OF_LAST:
+			return psprintf(
+				"CASE WHEN s.\"time\" IS NULL "
+				"OR (EXCLUDED.\"time\", EXCLUDED.seq) OPERATOR(pg_catalog.>) (s.\"time\", s.seq) "
+				"OR (EXCLUDED.\"time\", EXCLUDED.seq)" EQ "(s.\"time\", s.seq) "
+				"AND EXCLUDED.content_hash OPERATOR(pg_catalog.<>) s.content_hash "
+				"THEN coalesce(EXCLUDED.%1$s, s.%1$s) ELSE s.%1$s END", column);
+		case AT402_OF_FIX:
+			return psprintf(
+				"CASE WHEN EXCLUDED.position_time IS NOT NULL AND (s.position_time IS NULL "
+				"OR (EXCLUDED.position_time, EXCLUDED.position_seq) OPERATOR(pg_catalog.>=) "
+				"(s.position_time, s.position_seq)) THEN EXCLUDED.%1$s ELSE s.%1$s END", column);
+		case AT402_GREATEST:
+			return psprintf("greatest(s.%1$s, EXCLUDED.%1$s)", column);
+		case AT402_LEAST:
+			return psprintf("least(s.%1$s, EXCLUDED.%1$s)", column);
+	}
+	return NULL;
+}
+
+/* What state.c says of it; former: what it was. */
+static char *
+asked(const char *name, const char *former)
+{
+	int			place = at402_state_column(name);
+
+	return psprintf("at402_internal.at402_state_value($1, %d, %s::%s)", place, former,
+					format_type_be(at402_state_columns[place].type));
+}
+
+/* The same where state.c is asked. */
+static char *
+changed(const char *column, At402Follows follows)
+{
+	const char *former = psprintf("s.%s", column);
+
+	switch (follows)
+	{
+		case AT402_OF_LAST:
+		case AT402_OF_FIX:
+			return asked(column, former);
+		case AT402_GREATEST:
+			return psprintf("greatest(%s, %s)", former, asked(column, former));
+		case AT402_LEAST:
+			return psprintf("least(%s, %s)", former, asked(column, former));
+	}
+	return NULL;
+}
+
+static char *
+changed_point(void)
+{
+	const char *longitude = asked("longitude", "NULL");
+
+	return psprintf("CASE WHEN %1$s IS NULL THEN s.geom "
+					"ELSE %3$s.st_setsrid(%3$s.st_makepoint(%1$s, %2$s), 4326) END",
+					longitude, asked("latitude", "NULL"), at402_schema_name("postgis"));
+}
+
 static void
 add_change(Columns *c, const char *name)
 {
-	const char *row = c->row;
-	const char *column = quote_identifier(name);
-	int			i = 0;
+	int			place = at402_state_column(name);
+	At402Follows follows = place < 0 ? AT402_OF_FIX : at402_state_columns[place].follows;
+	const char *change;
 
-	while (i < lengthof(state_columns) && strcmp(state_columns[i].column, name) != 0)
-		i++;
-	Assert(i < lengthof(state_columns));
-	switch (state_columns[i].follows)
-	{
-		case OF_LAST:
-			add(&c->changes, psprintf(
-				"%%s = CASE WHEN s.\"time\" IS NULL "
-				"OR (%1$s.\"time\", %1$s.seq) OPERATOR(pg_catalog.>) (s.\"time\", s.seq) "
-				"OR (%1$s.\"time\", %1$s.seq)" EQ "(s.\"time\", s.seq) "
-				"AND %1$s.content_hash OPERATOR(pg_catalog.<>) s.content_hash "
-				"THEN coalesce(%1$s.%2$s, s.%2$s) ELSE s.%2$s END", row, column), name, "");
-			break;
-		case OF_FIX:
-			add(&c->changes, psprintf(
-				"%%s = CASE WHEN %1$s.position_time IS NOT NULL AND (s.position_time IS NULL "
-				"OR (%1$s.position_time, %1$s.position_seq) OPERATOR(pg_catalog.>=) "
-				"(s.position_time, s.position_seq)) THEN %1$s.%2$s ELSE s.%2$s END",
-				row, column), name, "");
-			break;
-		case GREATEST:
-			add(&c->changes, psprintf("%%s = greatest(s.%2$s, %1$s.%2$s)", row, column), name, "");
-			break;
-		case LEAST:
-			add(&c->changes, psprintf("%%s = least(s.%2$s, %1$s.%2$s)", row, column), name, "");
-			break;
-	}
+	if (distributed)
+		change = merged(quote_identifier(name), follows);
+	else
+		change = place < 0 ? changed_point() : changed(name, follows);
+	add(&c->changes, "%s = %s", name, change);
 }
 
 static bool
 is_filled(const char *table, const char *column)
 {
-	if (strcmp(table, "device_state") != 0 || strcmp(column, "device_id") == 0)
-		return true;
-	for (int i = 0; i < lengthof(state_columns); i++)
-		if (strcmp(state_columns[i].column, column) == 0)
-			return true;
-	return false;
+	return strcmp(table, "device_state") != 0 || strcmp(column, "geom") == 0 ||
+		at402_state_column(column) >= 0;
 }
 
 /*
@@ -255,7 +271,7 @@ is_filled(const char *table, const char *column)
  * have it.
  */
 static Columns
-read_columns(const char *table, const char *row)
+read_columns(const char *table)
 {
 	static const char *const sql =
 		"SELECT d.column_name, pg_catalog.regexp_replace(d.definition, "
@@ -270,7 +286,7 @@ read_columns(const char *table, const char *row)
 		"  AND a.attname::pg_catalog.text" EQ "d.column_name AND NOT a.attisdropped "
 		"WHERE d.table_name" EQ "$1 AND d.definition OPERATOR(pg_catalog.!~) 'serial|GENERATED' "
 		"ORDER BY d.ordinality";
-	Columns		c = {.row = row};
+	Columns		c;
 	Datum		argument = CStringGetTextDatum(table);
 	const char *postgis = at402_schema_name("postgis");
 
@@ -338,7 +354,7 @@ statement_text(const Definition *d)
 						at402_schema_name("postgis"), at402_schema_name("at402"));
 	if (d->pattern == INSERT_ROWS || d->pattern == INSERT_MISSING_ROWS)
 	{
-		c = read_columns(d->text, NULL);
+		c = read_columns(d->text);
 		insert = insert_rows(d->text, &c);
 		/* a rule that takes the place of the INSERT has nothing to return */
 		if (at402_has_rules(d->text))
@@ -355,7 +371,7 @@ statement_text(const Definition *d)
 						"JOIN at402.position AS p ON " SAME_KEY("p", "r"));
 	if (d->pattern == INSERT_NEW_REPORTS || d->pattern == INSERT_REPORTS)
 	{
-		c = read_columns("position", NULL);
+		c = read_columns("position");
 		insert = insert_rows("position", &c);
 		if (d->pattern == INSERT_NEW_REPORTS)
 			return psprintf("%s RETURNING " KEY, insert);
@@ -363,15 +379,15 @@ statement_text(const Definition *d)
 						"SELECT " KEY " FROM stored", insert);
 	}
 
-	c = read_columns("device_state", distributed ? "EXCLUDED" : "e");
+	c = read_columns("device_state");
 	if (distributed)
 		return psprintf("WITH stored AS (%s ON CONFLICT (device_id) DO UPDATE SET %s "
 						"RETURNING 1) SELECT 1 FROM stored", insert_rows("device_state", &c),
 						c.changes.data);
-	return psprintf("UPDATE at402.device_state AS s SET %s FROM (SELECT %s "
-					"FROM at402_internal.at402_batch_rows($1, 'device_state'::pg_catalog.text) AS r(%s)) AS e "
-					"WHERE s.device_id" EQ "e.device_id",
-					c.changes.data, c.values.data, c.types.data);
+	return psprintf("UPDATE at402.device_state AS s SET %s WHERE s.device_id" EQ "ANY ($2) "
+					"AND at402_internal.at402_state_change($1, s.device_id, s.\"time\", s.seq::smallint, "
+					"s.content_hash, s.ignition, s.position_time, s.position_seq::smallint)",
+					c.changes.data);
 }
 
 /* ---- the plans ---- */

@@ -153,18 +153,38 @@ devices_of_slice(At402Batch *batch, bool all)
 										   TYPALIGN_INT));
 }
 
-/* States of devices that have none yet. */
+/* The reports of the slice are looked at from the beginning. */
+static void
+begin_slice(At402Batch *batch)
+{
+	for (int i = batch->first; i < batch->last; i++)
+	{
+		batch->reports[i]->is_new = true;
+		batch->reports[i]->item->device->has_row = false;
+	}
+	batch->fenced = at402_has_fences(batch);
+}
+
+/* States of devices that have none. */
 static void
 add_states(At402Batch *batch)
 {
-	Datum		stateless;
+	Datum		stateless = devices_of_slice(batch, false);
 
-	/* with rules there is no ON CONFLICT: another listener may have been faster */
-	if (at402_has_rules("device_state"))
-		at402_find_states(batch);
-	stateless = devices_of_slice(batch, false);
 	if (ARR_NDIM(DatumGetArrayTypeP(stateless)) > 0)
 		at402_run(AT402_SQL_NEW_STATES, &stateless, NULL);
+}
+
+/* The device of a row that begins with its id. */
+static At402Device *
+device_of_row(const At402Batch *batch, uint64 row)
+{
+	bool		null;
+	int			id = DatumGetInt32(SPI_getbinval(SPI_tuptable->vals[row], SPI_tuptable->tupdesc, 1,
+												 &null));
+	int			first = at402_first_of_device(batch, id);
+
+	return first < 0 ? NULL : batch->reports[first]->item->device;
 }
 
 /* Locks the states of the devices of the slice, which tell where these were. */
@@ -172,8 +192,49 @@ static void
 lock_states(At402Batch *batch)
 {
 	at402_run(AT402_SQL_LOCK_STATES, (Datum[]) {devices_of_slice(batch, true)}, NULL);
+	for (uint64 i = 0; i < SPI_processed; i++)
+	{
+		At402Device *device = device_of_row(batch, i);
+
+		if (device != NULL)
+			device->has_row = true;
+	}
 	if (batch->fenced)
 		at402_fences_before(batch);
+}
+
+/* What the states say before they are changed, where the change does not tell it. */
+static void
+read_states(At402Batch *batch)
+{
+	at402_run(AT402_SQL_FIND_STATES, (Datum[]) {devices_of_slice(batch, true)}, NULL);
+	for (uint64 i = 0; i < SPI_processed; i++)
+	{
+		At402Device *device = device_of_row(batch, i);
+		HeapTuple	row = SPI_tuptable->vals[i];
+		bool		never;
+		bool		null;
+
+		if (device == NULL)
+			continue;
+		device->has_row = true;
+		device->state_time = DatumGetTimestampTz(SPI_getbinval(row, SPI_tuptable->tupdesc, 2,
+															   &never));
+		device->has_state = !never;
+		device->state_ignition = DatumGetBool(SPI_getbinval(row, SPI_tuptable->tupdesc, 3, &null)) &&
+			!null;
+	}
+}
+
+/* The devices of the slice get their new states; what was before says what is late. */
+static void
+change_states(At402Batch *batch)
+{
+	if (at402_is_distributed())
+		read_states(batch);
+	at402_run(AT402_SQL_STATE, (Datum[]) {Int64GetDatum(batch->handle),
+					devices_of_slice(batch, true)}, NULL);
+	at402_see_changes(batch);
 }
 
 /*
@@ -212,22 +273,30 @@ store_details(At402Batch *batch, bool again)
 		at402_judge_fences(batch);
 }
 
-/* All reports of the slice are new; 23505 when one is not. */
+/* Have all devices of the slice a row in device_state?  Those that at402 has registered do. */
+static bool
+have_states(const At402Batch *batch)
+{
+	for (int i = batch->first; i < batch->last; i++)
+		if (!batch->reports[i]->item->device->has_row)
+			return false;
+	return true;
+}
+
+/* All reports of the slice are new, and the states are there; 23505 when one is not. */
 static void
 store_new(void *argument)
 {
 	At402Batch *batch = argument;
 
 	SPI_connect();
-	for (int i = batch->first; i < batch->last; i++)
-		batch->reports[i]->is_new = true;
-	batch->fenced = at402_has_fences(batch);
-	add_states(batch);
+	begin_slice(batch);
 	if (batch->fenced)
 		lock_states(batch);
-	/* a plain UPDATE of rows that are there costs two thirds of ON CONFLICT, which locks each
-	 * row before it changes it */
-	at402_run_batch(batch, AT402_SQL_STATE);
+	change_states(batch);
+	if (!have_states(batch))
+		ereport(ERROR, errcode(ERRCODE_UNIQUE_VIOLATION),
+				errmsg("not all devices of the batch have a state"));
 	at402_run_batch(batch, AT402_SQL_NEW_POSITIONS);
 	/* a trigger may have put a row aside: only RETURNING can tell which */
 	if (mark_new(batch) != batch->last - batch->first)
@@ -253,9 +322,7 @@ store_any(void *argument)
 	bool		rules = at402_has_rules("position");
 
 	SPI_connect();
-	for (int i = batch->first; i < batch->last; i++)
-		batch->reports[i]->is_new = true;
-	batch->fenced = at402_has_fences(batch);
+	begin_slice(batch);
 	lock_states(batch);
 	if (rules)
 		find_repeats(batch);
@@ -263,7 +330,7 @@ store_any(void *argument)
 	if (mark_new(batch) > 0)
 	{
 		add_states(batch);
-		at402_run_batch(batch, AT402_SQL_STATE);
+		change_states(batch);
 		store_details(batch, true);
 	}
 	SPI_finish();

@@ -24,6 +24,29 @@ subtest 'listeners share the port that the first one has opened' => sub {
 	sql($node, 'DROP FUNCTION see() CASCADE');
 };
 
+subtest 'what is stored of one device at once: the second one sees what the first has stored' => sub {
+	my $tracker = login_as($node, 60);
+	my $time = now() - 60;
+	my $session = $node->background_psql($At402::database);
+
+	is(ask($tracker, packet(seq => 1, time => $time, status => 1)), '06', 'ignition is on');
+	# as another listener would: seq 2 with the ignition off, and its state is locked
+	$session->query_safe("BEGIN; SELECT FROM at402_ingest(ARRAY['"
+		. unpack('H*', packet(seq => 2, time => $time + 1, imei => imei(60))) . "'::at402_frame])");
+	transmit($tracker, packet(seq => 3, time => $time + 2, status => 1));
+	$node->poll_query_until($At402::database, "SELECT count(*) > 0 FROM pg_stat_activity
+		WHERE backend_type = 'at402 listener' AND wait_event_type = 'Lock'") or die 'nobody waits';
+	$session->query_safe('COMMIT');
+	$session->quit;
+	is(receive($tracker, 1), '06', 'answered');
+	is(sql($node, "SELECT string_agg(e.seq || ' ' || kind, ', ' ORDER BY e.time)
+		FROM at402.event AS e JOIN at402.device AS d ON d.id = e.device_id
+		WHERE d.imei = '${\imei(60)}' AND kind LIKE 'ignition%'"), '2 ignition_off, 3 ignition_on',
+		'off and on again');
+	is(sql($node, "SELECT s.seq, s.ignition FROM at402.device_state AS s JOIN at402.device AS d
+		ON d.id = s.device_id WHERE d.imei = '${\imei(60)}'"), '3|t', 'the state is that of the last');
+};
+
 subtest 'a second server of the same user is not let in' => sub {
 	my $second = init_node('second', 'at402.workers = 2', "at402.port = $port");
 
@@ -36,7 +59,7 @@ subtest 'a second server of the same user is not let in' => sub {
 	is(published($second, "string_agg(DISTINCT state, ',')"), 'waiting', 'its listeners wait');
 	is(ask(connect_tcp($node), packet(imei => imei(40 + $_))), '06', 'trackers reach the first one')
 	  foreach 1 .. 10;
-	is(sql($node, 'SELECT count(*) FROM at402.position'), '40', 'and all of them');
+	is(sql($node, 'SELECT count(*) FROM at402.position'), '43', 'and all of them');
 
 	$node->stop;
 	listener_port($second);
