@@ -29,6 +29,7 @@ BEGIN
 	-- degrees: 10 km of that are less than the 50 m added here
 	bent := @postgis@.ST_Collect(geom, @postgis@.ST_Segmentize(geom::@postgis@.geography, 10000)::@postgis@.geometry);
 	lat := (reach_m * 1.01 + 50) / 110574;		-- m in a degree, at the equator, where it is shortest
+	-- no nearer to the poles, see at402_geofence_problem
 	lon := lat / cosd(least(89.9, lat + greatest(abs(@postgis@.ST_YMin(bent)), abs(@postgis@.ST_YMax(bent)))));
 	RETURN @postgis@.ST_MakeEnvelope(@postgis@.ST_XMin(bent) - lon, @postgis@.ST_YMin(bent) - lat,
 		@postgis@.ST_XMax(bent) + lon, @postgis@.ST_YMax(bent) + lat, 4326);
@@ -45,6 +46,7 @@ SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
 	kind	text := @postgis@.GeometryType(geom);
+	reach	float8 := coalesce(radius_m, 0) + coalesce(hysteresis_m, 0);
 	box		@postgis@.geometry;
 BEGIN
 	IF kind NOT IN ('POLYGON', 'MULTIPOLYGON', 'POINT', 'MULTIPOINT', 'LINESTRING', 'MULTILINESTRING') THEN
@@ -82,8 +84,13 @@ BEGIN
 		hint := 'ST_MakeValid(geom) mends it.';
 	ELSE
 		box := @postgis@.ST_Envelope(@postgis@.ST_Collect(geom,
-			at402_internal.at402_geofence_box(geom, coalesce(radius_m, 0) + coalesce(hysteresis_m, 0))));
-		IF @postgis@.ST_XMin(box) < -180 OR @postgis@.ST_XMax(box) > 180
+			at402_internal.at402_geofence_box(geom, reach)));
+		IF reach > 0 AND greatest(@postgis@.ST_YMax(box), -@postgis@.ST_YMin(box)) > 89.9 THEN
+			message := 'a geofence with radius_m or hysteresis_m cannot reach a pole';
+			detail := format('With them it goes from latitude %s to %s; what is allowed ends at 89.9.',
+				@postgis@.ST_YMin(box), @postgis@.ST_YMax(box));
+			hint := 'A polygon without them can.';
+		ELSIF @postgis@.ST_XMin(box) < -180 OR @postgis@.ST_XMax(box) > 180
 			OR (SELECT max(@postgis@.ST_XMax(part.geom) - @postgis@.ST_XMin(part.geom)) > 180
 				FROM @postgis@.ST_Dump(geom) AS part) THEN
 			message := 'a geofence cannot reach across the antimeridian';

@@ -5,38 +5,39 @@
  * for all of them, and nothing is written as long as nobody enters or leaves.
  * Reports that follow on what is known of their device, as nearly all do, are
  * judged here: the visits that are open tell where the device was, and the
- * geofences near each report whether it is still there.  A report that came
- * late changes what was known; at402_rejudge_geofences() then judges the reports
- * around it again, from the tables.
+ * geofences near each report whether it is still there.  Which envelopes a report
+ * touches this backend knows (fence_tree.c); what is in them PostGIS tells.  A
+ * report that came late changes what was known; at402_rejudge_geofences() then
+ * judges the reports around it again, from the tables.
  *
  * A geofence must not stop a report.  All of this runs in a subtransaction, and
  * when that fails by what is not the environment's fault, one geofence after the
  * other is judged alone: only what one of them is at fault for is lost.
  *
- * While there are no geofences no statement runs.  Each backend knows until when
- * one of them is valid, and looks again when at402.geofence_version was changed.
+ * While there are no geofences no statement runs (fence_known.c).
  */
 #include "postgres.h"
 
-#include "catalog/namespace.h"
+#include <math.h>
+
 #include "catalog/pg_type.h"
-#include "commands/trigger.h"
 #include "executor/spi.h"
 #include "funcapi.h"
+#include "lib/qunique.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/inval.h"
-#include "utils/lsyscache.h"
 #include "utils/timestamp.h"
 #include "utils/tuplestore.h"
 
 #include "pg/attempt.h"
 #include "pg/environment.h"
 #include "pg/fence.h"
+#include "pg/fence_known.h"
+#include "pg/fence_tree.h"
 #include "pg/statements.h"
 
 #define CROSSING (5 * USECS_PER_MINUTE)	/* the longest gap that a fence is crossed in */
-#define QUIET (60 * USECS_PER_SEC)	/* between two words on the same geofence */
 
 /* A geofence that is near a report. */
 typedef struct Near
@@ -50,11 +51,19 @@ typedef struct Near
 	bool		done;
 } Near;
 
+/* A report, and a geofence whose envelope it or the way to it touches. */
+typedef struct Candidate
+{
+	int			step;
+	int			geofence_id;
+} Candidate;
+
 /* A report that is judged. */
 typedef struct Step
 {
 	At402Report *report;
 	const At402Report *before;	/* in the batch, of the same device; NULL: */
+	const struct Walk *walk;	/* that it is part of */
 	bool		follows;		/* on the fix that the device had before */
 	List	   *near;			/* of Near */
 } Step;
@@ -112,66 +121,17 @@ typedef struct At402Fences
 	int			step_count;
 	Walk	   *walks;			/* in the order of device ids */
 	int			walk_count;
+	bool		known;			/* the tree tells the candidates */
+	Candidate  *candidates;
+	int			candidate_count;
+	int			candidate_room;
+	int			searched;		/* the step that they are sought for */
 	List	   *visits;			/* of Visit: all that were seen */
 	List	   *events;			/* of Event */
 	List	   *ids;			/* of the geofences to try one by one */
 } At402Fences;
 
-/* ---- are there any? ---- */
-
-static bool looked = false;
-static Oid	versions;			/* at402.geofence_version */
-static TimestampTz valid_until; /* the last of them; DT_NOBEGIN: there is none */
-
-static void
-relation_changed(Datum unused, Oid relation)
-{
-	if (relation == versions || !OidIsValid(versions) || !OidIsValid(relation))
-		looked = false;
-}
-
-static void
-look(void *argument)
-{
-	bool		null;
-
-	SPI_connect();
-	valid_until = DT_NOBEGIN;
-	if (at402_run(AT402_SQL_FENCES_UNTIL, NULL, NULL) == 1)
-	{
-		Datum		until = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &null);
-
-		if (!null)
-			valid_until = DatumGetTimestampTz(until);
-	}
-	SPI_finish();
-}
-
-static void say_lost(const At402Batch *batch, int geofence_id, const ErrorData *error);
-
-static TimestampTz
-fences_valid_until(const At402Batch *batch)
-{
-	static bool called_back = false;
-	ErrorData  *error;
-
-	if (!called_back)
-		CacheRegisterRelcacheCallback(relation_changed, (Datum) 0);
-	called_back = true;
-	if (looked)
-		return valid_until;
-	looked = true;				/* first: what changes meanwhile is looked at again */
-	valid_until = DT_NOBEGIN;
-	versions = get_relname_relid("geofence_version", get_namespace_oid("at402", false));
-	if (OidIsValid(versions) && !at402_attempt(AT402_SUBTRANSACTION, look, NULL, &error))
-	{
-		looked = false;
-		if (at402_is_timeout(error) || at402_is_environment(error, batch->attempts))
-			at402_raise_environment(error);
-		say_lost(batch, 0, error);
-	}
-	return valid_until;
-}
+/* ---- which reports are judged ---- */
 
 static bool
 counts(const At402Report *r)
@@ -182,26 +142,12 @@ counts(const At402Report *r)
 bool
 at402_has_fences(const At402Batch *batch)
 {
-	TimestampTz until = fences_valid_until(batch);
+	TimestampTz until = at402_fences_until(batch);
 
 	for (int i = batch->first; i < batch->last; i++)
 		if (batch->reports[i]->time < until && counts(batch->reports[i]))
 			return true;
 	return false;
-}
-
-PG_FUNCTION_INFO_V1(at402_geofence_version_changed);
-
-/* Trigger of at402.geofence_version: all backends look again, when this
- * transaction commits. */
-Datum
-at402_geofence_version_changed(PG_FUNCTION_ARGS)
-{
-	if (!CALLED_AS_TRIGGER(fcinfo))
-		ereport(ERROR, errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
-				errmsg("at402_geofence_version_changed() is a trigger"));
-	CacheInvalidateRelcache(((TriggerData *) fcinfo->context)->tg_relation);
-	return PointerGetDatum(NULL);
 }
 
 /* ---- where the devices were ---- */
@@ -284,6 +230,7 @@ collect(At402Fences *f)
 			w->in_order = is_in_order(r);
 			s->follows = w->in_order && w->device->fix_time != DT_NOBEGIN;
 		}
+		s->walk = w;
 		w->last = ++f->step_count;
 	}
 }
@@ -311,31 +258,6 @@ static TimestampTz
 time_or_never(Datum value, bool null)
 {
 	return null ? DT_NOEND : DatumGetTimestampTz(value);
-}
-
-static void
-find_near(At402Fences *f)
-{
-	uint64		rows = at402_run(AT402_SQL_NEAR_FENCES,
-								 (Datum[]) {Int64GetDatum(f->batch->handle), Int32GetDatum(f->only)}, NULL);
-	TupleDesc	desc = SPI_tuptable->tupdesc;
-
-	for (uint64 i = 0; i < rows; i++)
-	{
-		HeapTuple	row = SPI_tuptable->vals[i];
-		Near	   *near = palloc0(sizeof(Near));
-		bool		null;
-		Step	   *s = &f->steps[DatumGetInt32(SPI_getbinval(row, desc, 1, &null))];
-		Datum		until = SPI_getbinval(row, desc, 4, &null);
-
-		near->until = time_or_never(until, null);
-		near->geofence_id = DatumGetInt32(SPI_getbinval(row, desc, 2, &null));
-		near->name = SPI_getvalue(row, desc, 3);
-		near->min_dwell = DatumGetIntervalP(SPI_getbinval(row, desc, 5, &null));
-		near->side = DatumGetInt32(SPI_getbinval(row, desc, 6, &null));
-		near->crossed = DatumGetBool(SPI_getbinval(row, desc, 7, &null)) && !null;
-		s->near = lappend(s->near, near);
-	}
 }
 
 /* Their ids: of all, or of those whose reports are in order. */
@@ -404,6 +326,114 @@ find_open(At402Fences *f)
 		w = find_walk(f, v->device_id);
 		w->visits = lappend(w->visits, v);
 		f->visits = lappend(f->visits, v);
+	}
+}
+
+/* ---- what is near ---- */
+
+static void
+add_candidate(void *context, int geofence_id)
+{
+	At402Fences *f = context;
+
+	if (f->candidate_count == f->candidate_room)
+	{
+		f->candidate_room *= 2;
+		f->candidates = repalloc_huge(f->candidates, sizeof(Candidate) * f->candidate_room);
+	}
+	f->candidates[f->candidate_count++] = (Candidate) {f->searched, geofence_id};
+}
+
+/* Where the report before was made, if the way from there can cross a geofence. */
+static bool
+comes_from(const Step *s, double *longitude, double *latitude)
+{
+	const At402Report *r = s->report;
+	const At402Device *d = r->item->device;
+	TimestampTz before = s->before != NULL ? s->before->time
+		: s->follows ? d->fix_time : DT_NOBEGIN;
+
+	*longitude = s->before != NULL ? s->before->longitude : d->fix_longitude;
+	*latitude = s->before != NULL ? s->before->latitude : d->fix_latitude;
+	/* a way of no length is none, nor is one to the other side of the globe */
+	return before != DT_NOBEGIN && r->time - before <= CROSSING &&
+		fabs(r->longitude - *longitude) <= 90 && fabs(r->latitude - *latitude) <= 90 &&
+		(r->longitude != *longitude || r->latitude != *latitude);
+}
+
+static void
+search(At402Fences *f, int number)
+{
+	const Step *s = &f->steps[number];
+	const At402Report *r = s->report;
+	At402Box	box = {r->longitude, r->latitude, r->longitude, r->latitude};
+	double		longitude;
+	double		latitude;
+
+	if (comes_from(s, &longitude, &latitude))
+		box = (At402Box) {Min(box.west, longitude), Min(box.south, latitude),
+			Max(box.east, longitude), Max(box.north, latitude)};
+	f->searched = number;
+	at402_fence_tree_search(&box, add_candidate, f);
+}
+
+/* PostGIS is quick where the same geofence is asked for again. */
+static int
+compare_candidates(const void *a, const void *b)
+{
+	const Candidate *x = a;
+	const Candidate *y = b;
+
+	if (x->geofence_id != y->geofence_id)
+		return x->geofence_id < y->geofence_id ? -1 : 1;
+	return x->step - y->step;
+}
+
+/* Those of the reports that are in order. */
+static void
+collect_candidates(At402Fences *f)
+{
+	/* who has judged reports of these devices meanwhile may have known of more geofences */
+	AcceptInvalidationMessages();
+	f->known = at402_fences_until(f->batch) != DT_NOBEGIN && at402_fence_tree_knows(f->step_count);
+	if (!f->known)
+		return;
+	f->candidate_room = Max(f->step_count, 16);
+	f->candidates = palloc(sizeof(Candidate) * f->candidate_room);
+	for (int i = 0; i < f->step_count; i++)
+		if (f->steps[i].walk->in_order)
+			search(f, i);
+	qsort(f->candidates, f->candidate_count, sizeof(Candidate), compare_candidates);
+	f->candidate_count = qunique(f->candidates, f->candidate_count, sizeof(Candidate),
+								 compare_candidates);
+}
+
+static void
+find_near(At402Fences *f)
+{
+	Datum		args[] = {Int64GetDatum(f->batch->handle), Int32GetDatum(f->only)};
+	uint64		rows;
+	TupleDesc	desc;
+
+	if (f->known && f->candidate_count == 0)
+		return;
+	rows = at402_run(f->known ? AT402_SQL_JUDGE_FENCES : AT402_SQL_NEAR_FENCES, args, NULL);
+	desc = SPI_tuptable->tupdesc;
+	for (uint64 i = 0; i < rows; i++)
+	{
+		HeapTuple	row = SPI_tuptable->vals[i];
+		Near	   *near = palloc0(sizeof(Near));
+		bool		null;
+		Step	   *s = &f->steps[DatumGetInt32(SPI_getbinval(row, desc, 1, &null))];
+		Datum		until = SPI_getbinval(row, desc, 4, &null);
+
+		near->until = time_or_never(until, null);
+		near->geofence_id = DatumGetInt32(SPI_getbinval(row, desc, 2, &null));
+		near->name = SPI_getvalue(row, desc, 3);
+		near->min_dwell = DatumGetIntervalP(SPI_getbinval(row, desc, 5, &null));
+		near->side = DatumGetInt32(SPI_getbinval(row, desc, 6, &null));
+		near->crossed = DatumGetBool(SPI_getbinval(row, desc, 7, &null)) && !null;
+		s->near = lappend(s->near, near);
 	}
 }
 
@@ -556,22 +586,41 @@ rejudge(At402Fences *f, const Walk *w)
 
 /* ---- rows ---- */
 
+/* Then a report that is outside has left it, and not crossed it. */
+static bool
+was_inside(const Step *s, int geofence_id)
+{
+	ListCell   *lc;
+
+	if (s->before != NULL)
+		return false;
+	foreach(lc, s->walk->visits)
+	{
+		const Visit *v = lfirst(lc);
+
+		if (v->geofence_id == geofence_id && s->report->time < v->until)
+			return true;
+	}
+	return false;
+}
+
 static void
-put_step(const At402Fences *f, int number, Datum *values, bool *nulls)
+put_step(const At402Fences *f, int number, const Candidate *candidate, Datum *values, bool *nulls)
 {
 	const Step *s = &f->steps[number];
-	const At402Report *r = s->report;
-	const At402Device *d = r->item->device;
-	TimestampTz before = s->before != NULL ? s->before->time
-		: s->follows ? d->fix_time : DT_NOBEGIN;
+	double		longitude;
+	double		latitude;
 
+	nulls[5] = nulls[6] = !comes_from(s, &longitude, &latitude) ||
+		(candidate != NULL && was_inside(s, candidate->geofence_id));
+	nulls[1] = candidate == NULL;
 	values[0] = Int32GetDatum(number);
-	values[1] = TimestampTzGetDatum(r->time);
-	values[2] = Float8GetDatum(r->longitude);
-	values[3] = Float8GetDatum(r->latitude);
-	values[4] = Float8GetDatum(s->before != NULL ? s->before->longitude : d->fix_longitude);
-	values[5] = Float8GetDatum(s->before != NULL ? s->before->latitude : d->fix_latitude);
-	nulls[4] = nulls[5] = before == DT_NOBEGIN || r->time - before > CROSSING;
+	values[1] = Int32GetDatum(candidate == NULL ? 0 : candidate->geofence_id);
+	values[2] = TimestampTzGetDatum(s->report->time);
+	values[3] = Float8GetDatum(s->report->longitude);
+	values[4] = Float8GetDatum(s->report->latitude);
+	values[5] = Float8GetDatum(longitude);
+	values[6] = Float8GetDatum(latitude);
 }
 
 static void
@@ -627,8 +676,8 @@ becomes(const Visit *v, const char *what)
 PG_FUNCTION_INFO_V1(at402_batch_fences);
 
 /*
- * at402_batch_fences(batch, what) -> SETOF record: steps to judge, events, or
- * visits that are new, left, pending, or pending no more.
+ * at402_batch_fences(batch, what) -> SETOF record: steps to judge, candidates, events,
+ * or visits that are new, left, pending, or pending no more.
  */
 Datum
 at402_batch_fences(PG_FUNCTION_ARGS)
@@ -646,7 +695,13 @@ at402_batch_fences(PG_FUNCTION_ARGS)
 	if (strcmp(what, "step") == 0)
 		for (int i = 0; i < f->step_count; i++)
 		{
-			put_step(f, i, values, nulls);
+			put_step(f, i, NULL, values, nulls);
+			tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
+		}
+	else if (strcmp(what, "candidate") == 0)
+		for (int i = 0; i < f->candidate_count; i++)
+		{
+			put_step(f, f->candidates[i].step, &f->candidates[i], values, nulls);
 			tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
 		}
 	else if (strcmp(what, "event") == 0)
@@ -699,8 +754,9 @@ judge(void *argument)
 	SPI_connect();
 	f->batch->fences = f;
 	collect(f);
-	find_near(f);
+	collect_candidates(f);
 	find_open(f);
+	find_near(f);
 	for (int i = 0; i < f->walk_count; i++)
 		if (f->walks[i].in_order)
 			take_steps(f, &f->walks[i]);
@@ -710,23 +766,6 @@ judge(void *argument)
 	if (f->events != NIL)
 		at402_run_batch(f->batch, AT402_SQL_FENCE_EVENTS);
 	SPI_finish();
-}
-
-/* Says that what a geofence would have brought is lost, but not at each batch. */
-static void
-say_lost(const At402Batch *batch, int geofence_id, const ErrorData *error)
-{
-	static int	last_id = -1;
-	static TimestampTz last_said = 0;
-	TimestampTz now = GetCurrentTimestamp();
-
-	if (batch->listener != 0 && geofence_id == last_id && now - last_said < QUIET)
-		return;
-	last_id = geofence_id;
-	last_said = now;
-	ereport(WARNING, errcode(error->sqlerrcode),
-			errmsg("could not judge geofence %d: %s", geofence_id, error->message),
-			errdetail("The reports are stored; visits and events of this geofence are not."));
 }
 
 /* Returns what could not be judged: an error that is no fault of the environment. */
@@ -778,10 +817,10 @@ judge_singly(At402Batch *batch)
 	ListCell   *lc;
 
 	if (!at402_attempt(AT402_SUBTRANSACTION, list_fences, &f, &error))
-		say_lost(batch, 0, error);
+		at402_fence_lost(batch, 0, error);
 	foreach(lc, f.ids)
 		if ((error = try_fences(batch, lfirst_int(lc))) != NULL)
-			say_lost(batch, lfirst_int(lc), error);
+			at402_fence_lost(batch, lfirst_int(lc), error);
 }
 
 void

@@ -36,6 +36,9 @@ SELECT * FROM refused('SRID=4326;POLYGON((179 0, 181 0, 181 1, 179 1, 179 0))');
 SELECT * FROM refused('SRID=4326;POLYGON((179 0, -179 0, -179 1, 179 1, 179 0))');
 SELECT * FROM refused('SRID=4326;POINT(179.999 52)', '100, NULL, NULL');
 SELECT * FROM refused('SRID=4326;POLYGON((179 0, 180 0, 180 1, 179 1, 179 0))', 'NULL, 10, NULL');
+-- around a pole what has a radius reaches all longitudes
+SELECT * FROM refused('SRID=4326;POINT(1 89.95)', '100, NULL, NULL');
+SELECT * FROM refused('SRID=4326;POLYGON((0 -90, 90 -90, 90 -80, 0 -80, 0 -90))', 'NULL, 10, NULL');
 -- what the type of the column refuses
 SELECT * FROM refused('SRID=3857;POINT(1 52)', '100, NULL, NULL');
 SELECT * FROM refused('SRID=4326;POINT Z (1 52 0)', '100, NULL, NULL');

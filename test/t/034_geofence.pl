@@ -73,6 +73,75 @@ is(sql($node, q(WITH judged AS (SELECT geofence_id, entered_at, left_at
 		(SELECT count(*) FROM (TABLE kept EXCEPT ALL TABLE judged) AS d)) =~ s/\@\{\[imei\(2\)\]\}/imei(2)/ger),
 	't|0|0', 'two listeners with reports of one tracker keep the visits that all of them make');
 
+# ---- what a backend keeps in memory of them ----
+
+# Other fences, so many that a change has them looked up by the index before they are in memory again.
+sql($node, "DELETE FROM at402.geofence WHERE id = 1; INSERT INTO at402.geofence (id, name, geom)
+	SELECT 100 + i, 'far', ST_MakeEnvelope(10 + i, 10, 10.5 + i, 11, 4326) FROM generate_series(1, 60) AS i");
+my $tracker = 10;
+
+# Three trackers that come into the square after this, each with a connection of its own: where they
+# are by their first report, and after more.
+sub inside_after
+{
+	my ($change, $fences, $name) = @_;
+	my @inside;
+
+	sql($node, $change);
+	foreach my $connection (1 .. 3)
+	{
+		$tracker++;
+		$time = now() + 60;
+		drive($tracker, $in);
+		push @inside, visits($tracker);
+		drive($tracker, ($in) x 9);
+		push @inside, visits($tracker);
+	}
+	is(join('; ', @inside), join('; ', ($fences) x 6), $name);
+}
+
+inside_after("INSERT INTO at402.geofence (id, name, geom) VALUES (1000, 'square', $square)", '1000 open', 'made');
+inside_after('UPDATE at402.geofence SET geom = ST_Translate(geom, 1, 1) WHERE id = 1000', '', 'moved away');
+inside_after('UPDATE at402.geofence SET geom = ST_Translate(geom, -1, -1) WHERE id = 1000', '1000 open', 'moved back');
+inside_after('UPDATE at402.geofence SET enabled = false WHERE id = 1000', '', 'disabled');
+inside_after('UPDATE at402.geofence SET enabled = true WHERE id = 1000', '1000 open', 'enabled');
+inside_after('BEGIN; DELETE FROM at402.geofence WHERE id = 1000; ROLLBACK', '1000 open', 'not deleted');
+inside_after("BEGIN; SAVEPOINT a; INSERT INTO at402.geofence (id, name, geom) VALUES (1001, 'square', $square);
+	ROLLBACK TO a; INSERT INTO at402.geofence (id, name, geom) VALUES (1002, 'square', $square); COMMIT",
+	'1000 open, 1002 open', 'one made, and one not');
+inside_after('DELETE FROM at402.geofence WHERE id >= 1000', '', 'deleted');
+inside_after("UPDATE at402.geofence_version SET geom = $square, box = $square WHERE geofence_id = 101", '101 open',
+	'a version that was written by hand');
+inside_after('TRUNCATE at402.geofence', '', 'none left');
+
+# A session sees what it has changed itself, as long as it has.
+my @ingest = map { "SELECT inserted FROM at402_ingest('{\\\\x" . unpack('H*', packet(imei => imei(9), seq => $_,
+		time => now() + 60 * $_, latitude => 52.005, longitude => $in)) . "}')" } 0 .. 4;
+my $open = "SELECT string_agg(geofence_id::text, ' ') FROM at402.geofence_visit JOIN at402.device ON id = device_id
+	WHERE left_at IS NULL AND imei = '" . imei(9) . "'";
+is(sql($node, "BEGIN; SAVEPOINT a; INSERT INTO at402.geofence (id, name, geom) VALUES (2000, 'square', $square);
+	$ingest[1]; $open; ROLLBACK TO a;
+	INSERT INTO at402.geofence (id, name, geom) VALUES (2001, 'square', $square);
+	$ingest[2]; $open; ROLLBACK; $ingest[2]; $open"),
+	"1\n2000\n1\n2001\n1\n", 'what a session made itself, and took back');
+
+# One that sees what was when its transaction began does not keep that for later.
+my $session = $node->background_psql($At402::database);
+$session->query_safe('BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT count(*) FROM at402.geofence');
+sql($node, "INSERT INTO at402.geofence (id, name, geom) VALUES (2002, 'square', $square)");
+is($session->query_safe("$ingest[3]; $open; COMMIT") =~ s/\s+$//r, '1', 'with what was before');
+is($session->query_safe("$ingest[4]; $open") =~ s/\s+$//r, "1\n2002", 'and after it');
+$session->quit;
+
+# Another database has others.
+$node->safe_psql('postgres', 'CREATE DATABASE other ENCODING UTF8 TEMPLATE template0');
+like($node->safe_psql('other', "SET client_min_messages = error; CREATE EXTENSION at402 CASCADE; SELECT FROM at402_create_tables();
+	INSERT INTO at402.geofence (id, name, geom) VALUES (3000, 'square', $square); $ingest[1]; $open"),
+	qr/^1\n3000$/m, 'another database has its own');
+$node->safe_psql('postgres', 'DROP DATABASE other');
+inside_after('SELECT', '2002 open', 'and this one knows nothing of them');
+sql($node, "TRUNCATE at402.geofence; INSERT INTO at402.geofence (id, name, geom) VALUES (1, 'square', $square)");
+
 # ---- what fails ----
 
 sql($node, q(CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS
