@@ -8,10 +8,11 @@ COMMENT ON FUNCTION at402_internal.at402_batch_rows(bigint, text) IS
     'part of at402_ingest: what the batch being stored brings for a table, as rows with the columns asked for';
 
 CREATE FUNCTION at402_internal.at402_state_change(batch bigint, device_id int, "time" timestamptz,
-    seq smallint, content_hash int, ignition bool, position_time timestamptz, position_seq smallint)
+    seq smallint, content_hash int, ignition bool, position_time timestamptz, position_seq smallint,
+    longitude float8 DEFAULT NULL, latitude float8 DEFAULT NULL)
 RETURNS bool
     AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE;
-COMMENT ON FUNCTION at402_internal.at402_state_change(bigint, int, timestamptz, smallint, int, bool, timestamptz, smallint) IS
+COMMENT ON FUNCTION at402_internal.at402_state_change(bigint, int, timestamptz, smallint, int, bool, timestamptz, smallint, float8, float8) IS
     'part of at402_ingest: does the batch being stored change this state of a device? Tells the batch of it';
 
 CREATE FUNCTION at402_internal.at402_state_value(batch bigint, "column" int, former anyelement)

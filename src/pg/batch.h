@@ -66,7 +66,7 @@ typedef struct At402Device
 	bool		has_state;		/* there were reports before: the last one's */
 	TimestampTz state_time;
 	bool		state_ignition;
-	bool		locked;			/* its state is, and this is where it was: */
+	bool		placed;			/* its state has told where it was: */
 	TimestampTz fix_time;		/* DT_NOBEGIN: it has had no good position */
 	int			fix_seq;
 	double		fix_longitude;

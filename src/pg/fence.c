@@ -152,36 +152,22 @@ at402_has_fences(const At402Batch *batch)
 
 /* ---- where the devices were ---- */
 
-static int
-compare_device(const void *key, const void *report)
-{
-	int			id = *(const int *) key;
-	int			other = (*(At402Report *const *) report)->item->device->id;
-
-	return id < other ? -1 : id > other;
-}
-
 void
 at402_fences_before(At402Batch *batch)
 {
 	TupleDesc	desc = SPI_tuptable->tupdesc;
 
-	for (int i = batch->first; i < batch->last; i++)
-		batch->reports[i]->item->device->locked = false;
 	for (uint64 i = 0; i < SPI_processed; i++)
 	{
 		HeapTuple	row = SPI_tuptable->vals[i];
 		bool		null;
-		int			id = DatumGetInt32(SPI_getbinval(row, desc, 1, &null));
-		At402Report **found = bsearch(&id, batch->reports + batch->first,
-									  batch->last - batch->first, sizeof(At402Report *),
-									  compare_device);
+		int			first = at402_first_of_device(batch, DatumGetInt32(SPI_getbinval(row, desc, 1, &null)));
 		At402Device *d;
 
-		if (found == NULL)
+		if (first < 0)
 			continue;
-		d = (*found)->item->device;
-		d->locked = true;
+		d = batch->reports[first]->item->device;
+		d->placed = true;
 		d->fix_time = DatumGetTimestampTz(SPI_getbinval(row, desc, 2, &null));
 		if (null)
 			d->fix_time = DT_NOBEGIN;
@@ -199,7 +185,7 @@ is_in_order(const At402Report *r)
 {
 	const At402Device *d = r->item->device;
 
-	return d->locked && (r->time > d->fix_time ||
+	return d->placed && (r->time > d->fix_time ||
 						 (r->time == d->fix_time && r->report.seq > d->fix_seq));
 }
 

@@ -6,13 +6,11 @@
 
 #include "pg/batch.h"
 
-/*
- * Is a report of the slice to be judged?  Then lock_states has to be called
- * before the state of the devices changes.
- */
+/* Is a report of the slice to be judged?  Then it has to be told where the devices were
+ * before their states change. */
 extern bool at402_has_fences(const At402Batch *batch);
 
-/* Takes the rows of AT402_SQL_LOCK_STATES: where the devices were before. */
+/* Takes the rows of AT402_SQL_LOCK_STATES: where the devices were. */
 extern void at402_fences_before(At402Batch *batch);
 
 /*

@@ -296,12 +296,23 @@ compare_with_state(At402StateChange *c, FunctionCallInfo fcinfo)
 						 PG_GETARG_TIMESTAMPTZ(6), PG_GETARG_INT16(7)) >= 0);
 }
 
+static void
+hear_place(At402Device *device, FunctionCallInfo fcinfo)
+{
+	device->placed = true;
+	device->fix_time = PG_ARGISNULL(6) ? DT_NOBEGIN : PG_GETARG_TIMESTAMPTZ(6);
+	device->fix_seq = PG_ARGISNULL(7) ? 0 : PG_GETARG_INT16(7);
+	device->fix_longitude = PG_ARGISNULL(8) ? 0 : PG_GETARG_FLOAT8(8);
+	device->fix_latitude = PG_ARGISNULL(9) ? 0 : PG_GETARG_FLOAT8(9);
+}
+
 PG_FUNCTION_INFO_V1(at402_state_change);
 PG_FUNCTION_INFO_V1(at402_state_value);
 
 /*
  * at402_state_change(batch, device_id, time, seq, content_hash, ignition, position_time,
- *   position_seq) -> does the batch change the state of which this is known?
+ *   position_seq, longitude, latitude) -> does the batch change the state of which this is
+ * known?  The place is told where geofences ask for it.
  */
 Datum
 at402_state_change(PG_FUNCTION_ARGS)
@@ -320,6 +331,7 @@ at402_state_change(PG_FUNCTION_ARGS)
 	device->has_state = !PG_ARGISNULL(2);
 	device->state_time = PG_ARGISNULL(2) ? 0 : PG_GETARG_TIMESTAMPTZ(2);
 	device->state_ignition = !PG_ARGISNULL(5) && PG_GETARG_BOOL(5);
+	hear_place(device, fcinfo);
 	MemoryContextReset(c->emitter.row_context);
 	caller = MemoryContextSwitchTo(c->emitter.row_context);
 	changes = make_row(&c->maker, batch->reports + first, at402_reports_of_device(batch, first));

@@ -70,7 +70,8 @@ typedef enum Pattern
 	INSERT_NEW_REPORTS,
 	INSERT_REPORTS,				/* that are not there yet */
 	FIND_REPORTS,				/* that are there */
-	UPDATE_STATE				/* of devices that have one */
+	UPDATE_STATE,				/* of devices that have one */
+	UPDATE_PLACED_STATE
 } Pattern;
 
 typedef struct Definition
@@ -386,8 +387,9 @@ statement_text(const Definition *d)
 						c.changes.data);
 	return psprintf("UPDATE at402.device_state AS s SET %s WHERE s.device_id" EQ "ANY ($2) "
 					"AND at402_internal.at402_state_change($1, s.device_id, s.\"time\", s.seq::smallint, "
-					"s.content_hash, s.ignition, s.position_time, s.position_seq::smallint)",
-					c.changes.data);
+					"s.content_hash, s.ignition, s.position_time, s.position_seq::smallint%s)",
+					c.changes.data, d->pattern == UPDATE_STATE ? ""
+					: psprintf(", %1$s.st_x(s.geom), %1$s.st_y(s.geom)", at402_schema_name("postgis")));
 }
 
 /* ---- the plans ---- */

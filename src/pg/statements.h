@@ -18,6 +18,7 @@ typedef enum At402Statement
 	AT402_SQL_LOCK_STATES,
 	AT402_SQL_NEW_STATES,		/* empty ones */
 	AT402_SQL_STATE,
+	AT402_SQL_PLACED_STATE,		/* the same, and tells where devices were */
 	AT402_SQL_NEW_POSITIONS,
 	AT402_SQL_POSITIONS,
 	AT402_SQL_FIND_POSITIONS,	/* with rules */

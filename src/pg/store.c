@@ -107,15 +107,6 @@ homes_of_slice(At402Batch *batch)
 	return homes;
 }
 
-static bool
-brings_events(const At402Batch *batch)
-{
-	for (int i = batch->first; i < batch->last; i++)
-		if (batch->reports[i]->is_new && at402_event_count(batch->reports[i]) > 0)
-			return true;
-	return false;
-}
-
 /*
  * What stood before a late report only the table knows.  The look-up of each is
  * by key: a join with the rows of the batch would not be, in every planner.
@@ -170,6 +161,7 @@ begin_slice(At402Batch *batch)
 	{
 		batch->reports[i]->is_new = true;
 		batch->reports[i]->item->device->has_row = false;
+		batch->reports[i]->item->device->placed = false;
 	}
 	batch->fenced = at402_has_fences(batch);
 }
@@ -196,7 +188,8 @@ device_of_row(const At402Batch *batch, uint64 row)
 	return first < 0 ? NULL : batch->reports[first]->item->device;
 }
 
-/* Locks the states of the devices of the slice, which tell where these were. */
+/* Locks the states of the devices of the slice; they tell where these were, where the change
+ * does not. */
 static void
 lock_states(At402Batch *batch)
 {
@@ -208,7 +201,7 @@ lock_states(At402Batch *batch)
 		if (device != NULL)
 			device->has_row = true;
 	}
-	if (batch->fenced)
+	if (batch->fenced && at402_is_distributed())
 		at402_fences_before(batch);
 }
 
@@ -241,8 +234,8 @@ change_states(At402Batch *batch)
 {
 	if (at402_is_distributed())
 		read_states(batch);
-	at402_run(AT402_SQL_STATE, (Datum[]) {Int64GetDatum(batch->handle),
-					devices_of_slice(batch, true)}, NULL);
+	at402_run(batch->fenced && !at402_is_distributed() ? AT402_SQL_PLACED_STATE : AT402_SQL_STATE,
+			  (Datum[]) {Int64GetDatum(batch->handle), devices_of_slice(batch, true)}, NULL);
 	at402_see_changes(batch);
 }
 
@@ -270,8 +263,7 @@ store_details(At402Batch *batch, bool again)
 
 	if (batch->any_late)
 		compare_late(batch);
-	if (brings_events(batch))
-		at402_run_batch(batch, again ? AT402_SQL_MISSING_EVENTS : AT402_SQL_EVENTS);
+	at402_run_batch(batch, again ? AT402_SQL_MISSING_EVENTS : AT402_SQL_EVENTS);
 	if (at402_store_frames)
 		at402_run_batch(batch, AT402_SQL_FRAMES);
 	for (int i = 0; i < lengthof(tables); i++)
@@ -301,7 +293,7 @@ store_new(void *argument)
 
 	SPI_connect();
 	begin_slice(batch);
-	if (batch->fenced)
+	if (batch->fenced && at402_is_distributed())
 		lock_states(batch);
 	change_states(batch);
 	if (!have_states(batch))
