@@ -58,7 +58,7 @@ static void
 hear_packet(At402Device *d, const At402Item *item)
 {
 	if (!item->input->from.logged_in)
-		d->said[AT402_PROTOCOL] = psprintf("%c", item->input->bytes[0]);
+		d->said[AT402_PROTOCOL] = pnstrdup((const char *) item->input->bytes, 1);
 }
 
 static void

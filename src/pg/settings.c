@@ -60,6 +60,7 @@ static char *retention_of[lengthof(retained_tables)];
 
 #define AT402_FOREVER "forever"
 
+/* The first is the default. */
 static const struct config_enum_entry unknown_devices_options[] = {
 	{"register", AT402_REGISTER, false},
 	{"quarantine", AT402_QUARANTINE, false},
@@ -144,28 +145,68 @@ check_role(char **value, void **extra, GucSource source)
 
 /* ---- definitions ---- */
 
+/* Names and descriptions are kept by their address. */
+static const char *
+kept(const char *format,...)
+{
+	char		text[512];
+	va_list		args;
+
+	va_start(args, format);
+	vsnprintf(text, sizeof(text), format, args);
+	va_end(args);
+	return MemoryContextStrdup(TopMemoryContext, text);
+}
+
+static const char *
+unit_of(int flags)
+{
+	switch (flags & GUC_UNIT)
+	{
+		case GUC_UNIT_MS:
+			return "In ms, from";
+		case GUC_UNIT_S:
+			return "In s, from";
+		case GUC_UNIT_KB:
+			return "In kB, from";
+		case GUC_UNIT_MB:
+			return "In MB, from";
+	}
+	return "From";
+}
+
 static void
 define_int(const char *name, const char *description, int *variable, int boot, int min, int max,
 		   GucContext context, int flags)
 {
-	DefineCustomIntVariable(name, description, NULL, variable, boot, min, max, context, flags,
-							NULL, NULL, NULL);
+	DefineCustomIntVariable(name, kept("%s %s %d to %d; default %d.", description, unit_of(flags),
+									   min, max, boot),
+							NULL, variable, boot, min, max, context, flags, NULL, NULL, NULL);
 }
 
 static void
 define_bool(const char *name, const char *description, bool *variable, bool boot,
 			GucContext context)
 {
-	DefineCustomBoolVariable(name, description, NULL, variable, boot, context, 0, NULL, NULL,
-							 NULL);
+	DefineCustomBoolVariable(name, kept("%s Default %s.", description, boot ? "on" : "off"), NULL,
+							 variable, boot, context, 0, NULL, NULL, NULL);
+}
+
+static void
+define_enum(const char *name, const char *description, int *variable,
+			const struct config_enum_entry *options, GucContext context)
+{
+	DefineCustomEnumVariable(name, kept("%s Default %s.", description, options[0].name), NULL,
+							 variable, options[0].val, options, context, 0, NULL, NULL, NULL);
 }
 
 static void
 define_string(const char *name, const char *description, char **variable, const char *boot,
 			  GucContext context, int flags, GucStringCheckHook check)
 {
-	DefineCustomStringVariable(name, description, NULL, variable, boot, context, flags, check,
-							   NULL, NULL);
+	DefineCustomStringVariable(name, kept("%s Default %s.", description,
+										  boot[0] != '\0' ? boot : "empty"),
+							   NULL, variable, boot, context, flags, check, NULL, NULL);
 }
 
 static void
@@ -229,21 +270,19 @@ define_command_settings(void)
 				"Sends commands over UDP too, where any sender may claim to be a device; never "
 				"one with a PIN.",
 				&at402_commands_udp, false, PGC_SIGHUP);
-	DefineCustomEnumVariable("at402.unknown_drivers",
-							 "What a device is told of a driver whose key is not in "
-							 "at402.driver_key: nothing (silent), approve or decline.",
-							 NULL, &unknown_drivers, 0, unknown_drivers_options, PGC_SIGHUP, 0,
-							 NULL, NULL, NULL);
+	define_enum("at402.unknown_drivers",
+				"What a device is told of a driver whose key is not in at402.driver_key: nothing "
+				"(silent), approve or decline.",
+				&unknown_drivers, unknown_drivers_options, PGC_SIGHUP);
 }
 
 static void
 define_storing_settings(void)
 {
-	DefineCustomEnumVariable("at402.unknown_devices",
-							 "What happens to reports of a device that is not in at402.device: "
-							 "register it, quarantine or ignore them.",
-							 NULL, &at402_unknown_devices, AT402_REGISTER, unknown_devices_options,
-							 PGC_USERSET, 0, NULL, NULL, NULL);
+	define_enum("at402.unknown_devices",
+				"What happens to reports of a device that is not in at402.device: register it, "
+				"quarantine or ignore them.",
+				&at402_unknown_devices, unknown_devices_options, PGC_USERSET);
 	define_int("at402.register_limit",
 			   "Largest number of unknown devices that are registered in a minute; -1: no limit.",
 			   &at402_register_limit, -1, -1, INT_MAX, PGC_USERSET, 0);
@@ -285,17 +324,10 @@ define_maintenance_settings(void)
 				  "Keeps rows for this interval; forever, or empty: for ever.",
 				  &retention, "", PGC_USERSET, 0, check_retention);
 	for (int i = 0; i < lengthof(retained_tables); i++)
-	{
-		/* the description is kept by its address */
-		MemoryContext caller = MemoryContextSwitchTo(TopMemoryContext);
-
-		define_string(psprintf("at402.retention_%s", retained_tables[i]),
-					  psprintf("Keeps rows of at402.%s for this interval, or forever; empty: "
-							   "as at402.retention.",
-							   retained_tables[i]),
+		define_string(kept("at402.retention_%s", retained_tables[i]),
+					  kept("Keeps rows of at402.%s for this interval, or forever; empty: as "
+						   "at402.retention.", retained_tables[i]),
 					  &retention_of[i], "", PGC_USERSET, 0, check_retention);
-		MemoryContextSwitchTo(caller);
-	}
 	define_int("at402.maintain_interval",
 			   "Time between two runs of the maintenance worker; 0: it does not run.",
 			   &at402_maintain_interval, SECS_PER_MINUTE, 0, INT_MAX / 1000, PGC_SIGHUP,

@@ -107,6 +107,15 @@ homes_of_slice(At402Batch *batch)
 	return homes;
 }
 
+static bool
+brings_events(const At402Batch *batch)
+{
+	for (int i = batch->first; i < batch->last; i++)
+		if (batch->reports[i]->is_new && at402_event_count(batch->reports[i]) > 0)
+			return true;
+	return false;
+}
+
 /*
  * What stood before a late report only the table knows.  The look-up of each is
  * by key: a join with the rows of the batch would not be, in every planner.
@@ -263,7 +272,8 @@ store_details(At402Batch *batch, bool again)
 
 	if (batch->any_late)
 		compare_late(batch);
-	at402_run_batch(batch, again ? AT402_SQL_MISSING_EVENTS : AT402_SQL_EVENTS);
+	if (brings_events(batch))
+		at402_run_batch(batch, again ? AT402_SQL_MISSING_EVENTS : AT402_SQL_EVENTS);
 	if (at402_store_frames)
 		at402_run_batch(batch, AT402_SQL_FRAMES);
 	for (int i = 0; i < lengthof(tables); i++)

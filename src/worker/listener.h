@@ -51,6 +51,7 @@ typedef struct At402Listener
 
 	/* retry.c */
 	int			failures;		/* to store the queue, in a row */
+	bool		lacks;			/* at the last of them a table or a right was missing */
 	int64		retry_ms;		/* after a failure */
 	instr_time	failed;
 	bool		undecided;		/* what others bring will tell whose fault it was */

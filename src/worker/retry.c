@@ -282,8 +282,11 @@ at402_retry_suspect(At402Listener *l)
 static void
 note_failure(At402Listener *l, const ErrorData *error)
 {
+	char		missing[AT402_TEXT_SIZE] = "";
+
+	l->lacks = !at402_worker_ready(missing, sizeof(missing), false);
 	at402_count(&l->stat->store.failed_batches, 1);
-	at402_stat_set_error(l->stat, error->message);
+	at402_stat_set_error(l->stat, l->lacks ? missing : error->message);
 	l->failures++;
 	at402_state_publish(l);
 	if (l->failures == 1)

@@ -14,7 +14,7 @@ static At402State
 state_of(const At402Listener *l)
 {
 	if (l->failures > 0)		/* an outage goes on, wherever the port is */
-		return AT402_RETRYING;
+		return l->lacks ? AT402_WAITING : AT402_RETRYING;
 	if (!l->listening)
 		return AT402_WAITING;
 	if (!l->tcp && !l->udp)

@@ -35,9 +35,13 @@ WHERE NOT EXISTS (SELECT FROM pg_attribute WHERE attrelid = 'at402_stat_connecti
 SELECT substr(name, 7) AS at402, boot_val AS "default", unit, min_val AS min, max_val AS max,
 	enumvals, replace(context, 'postmaster', 'sighup') AS context	-- of some: preloaded
 FROM pg_settings WHERE name LIKE 'at402.%' ORDER BY name COLLATE "C";
--- each is explained; those of the tables, which are made from a list, each with its own table
+-- each is explained, with unit, range and default; those of the tables, which are made from a list, each with
+-- its own table
 SELECT name, short_desc FROM pg_settings
 WHERE name LIKE 'at402.%' AND (short_desc !~ '^[A-Z].*\.$'
+	OR short_desc NOT LIKE CASE vartype WHEN 'integer' THEN format('%%. %s %s to %s; default %s.',
+		coalesce('In ' || unit || ', from', 'From'), min_val, max_val, boot_val)
+		ELSE format('%%. Default %s.', coalesce(nullif(boot_val, ''), 'empty')) END
 	OR name LIKE 'at402.retention\_%'
 		AND short_desc NOT LIKE '%at402.' || substr(name, 17) || ' for this interval%');
 -- a misspelled one is no setting

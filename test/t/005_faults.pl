@@ -10,12 +10,12 @@ my $port = PostgreSQL::Test::Cluster::get_free_port();
 my $node = new_node('faults', "at402.port = $port", 'restart_after_crash = on');
 my $dir = PostgreSQL::Test::Utils::tempdir();
 
-# Breaks something, sees that a packet is not answered, mends it, and sees that it then is,
+# Breaks something, sees that a packet is not answered and what the listener says, mends it, and sees that it then is,
 # without being sent again.
 my $n = 0;
 sub outage_ok
 {
-	my ($error, $break, $mend) = @_;
+	my ($state, $error, $break, $mend) = @_;
 	my $tracker = login_as($node, ++$n);
 
 	$break->();
@@ -24,7 +24,7 @@ sub outage_ok
 	transmit($tracker, packet(seq => 1, reasons => 16));
 	wait_published($node, 'failed_batches >= 2');
 	ok(silent($tracker), 'silence while it lasts');
-	is(published($node, "state, answers, last_error ~ '$error'"), 'retrying|0|t',
+	is(published($node, "state, answers, last_error ~ '$error'"), "$state|0|t",
 		'at402_stat_listener says why');
 	is(log_count($node, 'at402 could not store a batch') - $lines, 1, 'logged once for the streak');
 	$mend->();
@@ -86,7 +86,7 @@ subtest 'rows move out of default partitions while trackers report' => sub {
 # ---- outages ----
 
 subtest 'read-only mode' => sub {
-	outage_ok('read-only',
+	outage_ok('retrying', 'read-only',
 		sub { reload_with($node, 'default_transaction_read_only = on') },
 		sub { reload_with($node, 'default_transaction_read_only = off') });
 };
@@ -108,7 +108,7 @@ subtest 'a partition dropped under it: rows go to the default partition' => sub 
 };
 
 subtest 'no partition at all' => sub {
-	outage_ok('no partition',
+	outage_ok('retrying', 'no partition',
 		sub {
 			sql($node, 'DO $$ DECLARE p regclass; BEGIN
 				FOR p IN SELECT inhrelid FROM pg_inherits
@@ -119,19 +119,19 @@ subtest 'no partition at all' => sub {
 };
 
 subtest 'a table dropped' => sub {
-	outage_ok('relation "at402.event" does not exist',
+	outage_ok('waiting', 'table at402.event does not exist; execute: SELECT at402_create_tables',
 		sub { sql($node, 'DROP TABLE at402.event CASCADE') },
 		sub { sql($node, 'SELECT at402_create_tables()') });
 };
 
 subtest 'a column dropped' => sub {
-	outage_ok('column "hdop" .*does not exist',
+	outage_ok('waiting', 'a column of table at402.position does not exist; execute: SELECT at402_create_tables',
 		sub { sql($node, 'ALTER TABLE at402.position DROP COLUMN hdop') },
 		sub { sql($node, 'SELECT at402_create_tables()') });
 };
 
 subtest 'rights revoked' => sub {
-	outage_ok('permission denied for table event',
+	outage_ok('waiting', 'the role may not write to table at402.event; execute: ',
 		sub { sql($node, 'ALTER TABLE at402.event OWNER TO CURRENT_USER') },
 		sub { sql($node, 'ALTER TABLE at402.event OWNER TO at402') });
 };
@@ -182,7 +182,7 @@ subtest 'a trigger that waits without end: everybody\'s reports' => sub {
 	my $session;
 
 	reload_with($node, 'at402.report_timeout = 300ms');
-	outage_ok('timeout', sub { $session = hold_up('true') },
+	outage_ok('retrying', 'timeout', sub { $session = hold_up('true') },
 		sub { $session->query_safe('SELECT pg_advisory_unlock(402)') });
 	sql($node, 'DROP FUNCTION public.hold_up CASCADE');
 	$session->quit;

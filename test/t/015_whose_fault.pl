@@ -337,6 +337,8 @@ subtest '10: forced row security without a policy to read' => sub {
 	transmit($one->[1], packet(seq => 1));
 	wait_published($node, 'failed_batches > 0');
 	ok(silent($one->[1]), 'silence');
+	is(published($node, "state, last_error ~ 'execute: CREATE POLICY at402_reads ON at402.position FOR SELECT TO at402'"),
+		'waiting|t', 'the view says what for, with the policy');
 	is(quarantined($node, $one->[0]), '', 'nothing is in quarantine');
 	$node->wait_for_log(qr/HINT: .*CREATE POLICY at402_reads ON at402.position FOR SELECT TO at402/);
 	pass('the log has the statement');

@@ -200,7 +200,7 @@ SQL
 	sql($node, 'ALTER TABLE at402.event RENAME TO hidden');
 	$tracker = connect_tcp($node);
 	transmit($tracker, packet(imei => imei(3)));
-	wait_published($node, "state = 'retrying'");
+	wait_published($node, "failed_batches > 0 AND state = 'waiting'");
 	sql($node, 'ALTER TABLE at402.hidden RENAME TO event');
 	is(receive($tracker, 1), '06', 'what is missing is looked for');
 
