@@ -44,7 +44,7 @@ BEGIN
 	WITH alert AS MATERIALIZED (
 		SELECT * FROM at402_internal.at402_test_rule_rows($1, $2, $3)
 	), place AS MATERIALIZED (
-		SELECT p.device_id, p.time, p.seq, p.content_hash, p.geom
+		SELECT p.device_id, p.time, p.seq, p.content_hash, a.n, p.geom
 		FROM alert AS a JOIN at402.position AS p ON p.device_id = a.device_id AND p.time = a.time
 			AND p.seq = a.seq AND p.content_hash = a.content_hash
 	)
@@ -52,7 +52,7 @@ BEGIN
 		a.message, p.geom, jsonb_build_object('since', a.run_since)
 	FROM alert AS a
 		LEFT JOIN place AS p ON p.device_id = a.device_id AND p.time = a.time
-			AND p.seq = a.seq AND p.content_hash = a.content_hash
+			AND p.seq = a.seq AND p.content_hash = a.content_hash AND p.n = a.n
 	ORDER BY a.time, a.device_id, a.seq, a.content_hash, a.n;
 END
 $$;
@@ -72,7 +72,7 @@ BEGIN
 	WITH alert AS MATERIALIZED (
 		SELECT * FROM at402_internal.at402_test_condition_rows($1, $2, $3, $4)
 	), place AS MATERIALIZED (
-		SELECT p.device_id, p.time, p.seq, p.content_hash, p.geom
+		SELECT p.device_id, p.time, p.seq, p.content_hash, a.n, p.geom
 		FROM alert AS a JOIN at402.position AS p ON p.device_id OPERATOR(pg_catalog.=) a.device_id
 			AND p.time OPERATOR(pg_catalog.=) a.time AND p.seq OPERATOR(pg_catalog.=) a.seq
 			AND p.content_hash OPERATOR(pg_catalog.=) a.content_hash
@@ -83,7 +83,7 @@ BEGIN
 	FROM alert AS a
 		LEFT JOIN place AS p ON p.device_id OPERATOR(pg_catalog.=) a.device_id
 			AND p.time OPERATOR(pg_catalog.=) a.time AND p.seq OPERATOR(pg_catalog.=) a.seq
-			AND p.content_hash OPERATOR(pg_catalog.=) a.content_hash
+			AND p.content_hash OPERATOR(pg_catalog.=) a.content_hash AND p.n OPERATOR(pg_catalog.=) a.n
 	ORDER BY a.time, a.device_id, a.seq, a.content_hash, a.n;
 END
 $$;

@@ -19,8 +19,8 @@ CREATE VIEW differences AS
 			t.level, t.message, t.detail
 		FROM at402.rule AS r, at402_test_rule(r.name, '-infinity', 'infinity') AS t WHERE r.source <> 'state'
 	)
-	SELECT 'live' AS only_in, * FROM (SELECT * FROM live EXCEPT SELECT * FROM replay) AS l
-	UNION ALL SELECT 'replay', * FROM (SELECT * FROM replay EXCEPT SELECT * FROM live) AS r;
+	SELECT 'live' AS only_in, * FROM (SELECT * FROM live EXCEPT ALL SELECT * FROM replay) AS l
+	UNION ALL SELECT 'replay', * FROM (SELECT * FROM replay EXCEPT ALL SELECT * FROM live) AS r;
 
 -- ---- runs, and rows ----
 
