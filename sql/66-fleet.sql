@@ -133,12 +133,84 @@ COMMENT ON FUNCTION at402_internal.at402_data_view_columns() IS
 
 CALL at402_internal.at402_create($sql$
 
--- What a device reported last before a time is looked for in the day before
--- first: partitions of other days are left out once, when the query begins.  Only
+-- The last reports up to a time are looked for in the day before first: that is one
+-- or two partitions, and the others are left out once, when the query begins.  Only
 -- who did not report in that day is searched for in the 8 days before, 64 days,
 -- 512 days, and everywhere: a search that is open into the past looks into every
--- partition for each device.  (A nested loop goes through these ages in their
--- order, as UNION ALL does through its parts, and LIMIT 1 ends it.)
+-- partition for each device.
+CREATE FUNCTION at402_internal.at402_last_reports(devices int[], at timestamptz, known_at timestamptz, with_fix bool)
+RETURNS TABLE (device_id int, "time" timestamptz, received_at timestamptz, has_fix bool, geom @postgis@.geometry,
+	speed_kmh smallint, heading_deg smallint, altitude_m smallint, ignition bool, external_voltage_v numeric,
+	battery_percent smallint, journey_distance_km numeric, lifetime_odometer_km int)
+LANGUAGE plpgsql STABLE ROWS 100		-- or their joins would be made for millions
+SET search_path = pg_catalog, pg_temp
+SET enable_seqscan = off
+SET enable_bitmapscan = off
+SET enable_nestloop = on
+SET enable_hashjoin = off
+SET enable_mergejoin = off
+SET jit = off
+SET plan_cache_mode = force_custom_plan			-- one for the partitions of these days
+AS $$
+#variable_conflict use_column
+DECLARE
+	ages	interval[] := '{0, 1 day, 8 days, 64 days, 512 days, NULL}';
+	low		timestamptz;
+	high	timestamptz;
+	found	bigint;
+BEGIN
+	FOR i IN 2 .. cardinality(ages) LOOP
+		low := coalesce(at - ages[i], '-infinity');
+		high := at - ages[i - 1];
+		RETURN QUERY
+		SELECT d.id, p.time, p.received_at, p.gnss_valid AND p.geom IS NOT NULL, p.geom, p.speed_kmh, p.heading_deg,
+			p.altitude_m, p.ignition, p.external_voltage_v, p.battery_percent, p.journey_distance_km, p.lifetime_odometer_km
+		FROM unnest(devices) AS d (id), LATERAL (
+			SELECT * FROM at402.position AS p
+			WHERE p.device_id = d.id AND p.time <= high AND p.time > low AND p.received_at <= known_at
+				AND NOT p.time_suspect AND (NOT with_fix OR p.gnss_valid AND p.geom IS NOT NULL)
+			ORDER BY p.time DESC, p.seq DESC, p.content_hash DESC LIMIT 1) AS p;
+		GET DIAGNOSTICS found = ROW_COUNT;
+		EXIT WHEN found = cardinality(devices);
+		devices := ARRAY(
+			-- (NOT EXISTS would be a join, of any kind)
+			SELECT d.id FROM unnest(devices) AS d (id) WHERE (
+				SELECT true FROM at402.position AS p
+				WHERE p.device_id = d.id AND p.time <= high AND p.time > low AND p.received_at <= known_at
+					AND NOT p.time_suspect AND (NOT with_fix OR p.gnss_valid AND p.geom IS NOT NULL)
+				LIMIT 1) IS NULL);
+	END LOOP;
+END
+$$;
+COMMENT ON FUNCTION at402_internal.at402_last_reports(int[], timestamptz, timestamptz, bool) IS
+'part of at402_fleet_at: the last report of each of these devices up to a time, of those that were known at another; with_fix: the last with a good position';
+
+CREATE FUNCTION at402_internal.at402_last_odometers(devices int[], at timestamptz, known_at timestamptz)
+RETURNS TABLE (device_id int, lifetime_odometer_km int)
+LANGUAGE plpgsql STABLE ROWS 100
+SET search_path = pg_catalog, pg_temp
+SET enable_seqscan = off
+SET enable_bitmapscan = off
+SET enable_nestloop = on
+SET enable_hashjoin = off
+SET enable_mergejoin = off
+SET jit = off
+SET plan_cache_mode = force_custom_plan
+AS $$
+BEGIN
+	RETURN QUERY
+	SELECT d.id, p.lifetime_odometer_km FROM unnest(devices) AS d (id), LATERAL (
+		SELECT p.lifetime_odometer_km FROM at402.position AS p
+		WHERE p.device_id = d.id AND p.time <= at AND p.time > at - interval '1 day'
+			AND p.received_at <= known_at AND NOT p.time_suspect AND p.lifetime_odometer_km IS NOT NULL
+		ORDER BY p.time DESC LIMIT 1) AS p;
+END
+$$;
+COMMENT ON FUNCTION at402_internal.at402_last_odometers(int[], timestamptz, timestamptz) IS
+'part of at402_fleet_at: what each of these devices told of its odometer last in the day before a time';
+
+-- Who has not reported since, and brought nothing that was not known then, is where
+-- at402.device_state tells.
 CREATE FUNCTION at402_fleet_at(at timestamptz, known_at timestamptz DEFAULT 'infinity')
 RETURNS TABLE (device_id int, imei text, name text, "time" timestamptz, received_at timestamptz,
 	position_time timestamptz, geom @postgis@.geometry, longitude float8, latitude float8,
@@ -148,9 +220,7 @@ RETURNS TABLE (device_id int, imei text, name text, "time" timestamptz, received
 	plate text, odometer_km numeric)
 LANGUAGE plpgsql STABLE STRICT
 SET search_path = pg_catalog, pg_temp
-SET enable_seqscan = off
-SET enable_bitmapscan = off
-SET enable_hashjoin = off
+SET enable_nestloop = off
 SET enable_mergejoin = off
 SET jit = off
 AS $$
@@ -158,61 +228,40 @@ AS $$
 BEGIN
 	PERFORM at402_internal.at402_need_table('device');
 	RETURN QUERY
-	WITH age (younger, older) AS MATERIALIZED (
-		VALUES (interval '1 day', interval '8 days'), ('8 days', '64 days'), ('64 days', '512 days'),
-			('512 days', NULL)
+	WITH state AS (
+		SELECT *, s.time <= at AND s.last_seen <= known_at AS is_it FROM at402.device_state AS s
+	), last AS MATERIALIZED (
+		SELECT * FROM at402_internal.at402_last_reports(
+			ARRAY(SELECT s.device_id FROM state AS s WHERE is_it IS NOT TRUE AND s.time IS NOT NULL), at, known_at, false)
+	), fix AS (
+		SELECT r.* FROM last AS r WHERE r.has_fix
+		UNION ALL
+		SELECT * FROM at402_internal.at402_last_reports(
+			ARRAY(SELECT r.device_id FROM last AS r WHERE has_fix IS NOT TRUE), at, known_at, true)
+	), odometer AS (
+		SELECT * FROM at402_internal.at402_last_odometers(
+			ARRAY(SELECT r.device_id FROM last AS r WHERE r.lifetime_odometer_km IS NULL), at, known_at)
+	), told AS (
+		SELECT s.device_id, s.time, s.received_at, s.position_time, s.geom, s.speed_kmh, s.heading_deg, s.altitude_m,
+			s.ignition, s.external_voltage_v, s.battery_percent, s.lifetime_odometer_km, s.journey_distance_km, s.connected
+		FROM state AS s WHERE s.is_it
+		UNION ALL
+		SELECT r.device_id, r.time, r.received_at, f.time, f.geom, f.speed_kmh, f.heading_deg, f.altitude_m,
+			r.ignition, r.external_voltage_v, r.battery_percent,
+			coalesce(r.lifetime_odometer_km, o.lifetime_odometer_km), r.journey_distance_km, NULL
+		FROM last AS r LEFT JOIN fix AS f ON f.device_id = r.device_id LEFT JOIN odometer AS o ON o.device_id = r.device_id
 	)
-	SELECT d.id, d.imei, d.name, r.time, r.received_at, f.time, f.geom, @postgis@.ST_X(f.geom),
-		@postgis@.ST_Y(f.geom), f.speed_kmh, f.heading_deg, f.altitude_m, r.ignition,
-		r.external_voltage_v, r.battery_percent, o.lifetime_odometer_km, r.journey_distance_km,
-		s.connected, r.received_at,
-		b.vehicle_id, v.name, v.plate, o.lifetime_odometer_km + coalesce(b.odometer_offset_km, 0)
+	SELECT d.id, d.imei, d.name, t.time, t.received_at, t.position_time, t.geom, @postgis@.ST_X(t.geom),
+		@postgis@.ST_Y(t.geom), t.speed_kmh, t.heading_deg, t.altitude_m, t.ignition, t.external_voltage_v,
+		t.battery_percent, t.lifetime_odometer_km, t.journey_distance_km, t.connected, t.received_at,
+		b.vehicle_id, v.name, v.plate, t.lifetime_odometer_km + coalesce(b.odometer_offset_km, 0)
 	FROM at402.device AS d
-		LEFT JOIN LATERAL (
-			(SELECT *, p.gnss_valid AND p.geom IS NOT NULL AS has_fix FROM at402.position AS p
-			 WHERE p.device_id = d.id AND p.time <= at AND p.time > at - interval '1 day'
-				AND p.received_at <= known_at AND NOT p.time_suspect
-			 ORDER BY p.time DESC, p.seq DESC, p.content_hash DESC LIMIT 1)
-			UNION ALL
-			SELECT p.* FROM age AS a, LATERAL (
-				SELECT *, p.gnss_valid AND p.geom IS NOT NULL AS has_fix FROM at402.position AS p
-				WHERE p.device_id = d.id AND p.time <= at - a.younger
-					AND p.time > coalesce(at - a.older, '-infinity')
-					AND p.received_at <= known_at AND NOT p.time_suspect
-				ORDER BY p.time DESC, p.seq DESC, p.content_hash DESC LIMIT 1) AS p
-			LIMIT 1) AS r ON true
-		LEFT JOIN LATERAL (
-			SELECT r.time, r.geom, r.speed_kmh, r.heading_deg, r.altitude_m WHERE r.has_fix
-			UNION ALL
-			(SELECT p.time, p.geom, p.speed_kmh, p.heading_deg, p.altitude_m FROM at402.position AS p
-			 WHERE p.device_id = d.id AND p.time <= at AND p.time > at - interval '1 day'
-				AND p.received_at <= known_at AND NOT p.time_suspect AND NOT r.has_fix
-				AND p.gnss_valid AND p.geom IS NOT NULL
-			 ORDER BY p.time DESC, p.seq DESC, p.content_hash DESC LIMIT 1)
-			UNION ALL
-			SELECT p.* FROM age AS a, LATERAL (
-				SELECT p.time, p.geom, p.speed_kmh, p.heading_deg, p.altitude_m FROM at402.position AS p
-				WHERE p.device_id = d.id AND p.time <= at - a.younger
-					AND p.time > coalesce(at - a.older, '-infinity')
-					AND p.received_at <= known_at AND NOT p.time_suspect AND NOT r.has_fix
-				AND p.gnss_valid AND p.geom IS NOT NULL
-				ORDER BY p.time DESC, p.seq DESC, p.content_hash DESC LIMIT 1) AS p
-			LIMIT 1) AS f ON true
-		-- of the last report of all it is known what it left
-		LEFT JOIN at402.device_state AS s ON s.device_id = d.id AND s.time = r.time AND s.received_at <= known_at
-		LEFT JOIN LATERAL (
-			SELECT s.lifetime_odometer_km WHERE s.device_id IS NOT NULL
-			UNION ALL
-			(SELECT p.lifetime_odometer_km FROM at402.position AS p
-			 WHERE s.device_id IS NULL AND p.device_id = d.id AND p.time <= at AND p.time > at - interval '1 day'
-				AND p.received_at <= known_at AND NOT p.time_suspect AND p.lifetime_odometer_km IS NOT NULL
-			 ORDER BY p.time DESC LIMIT 1)
-			LIMIT 1) AS o ON true
-		LEFT JOIN at402.vehicle_device AS b ON b.device_id = d.id AND b.valid @> coalesce(r.time, at)
+		LEFT JOIN told AS t ON t.device_id = d.id
+		LEFT JOIN at402.vehicle_device AS b ON b.device_id = d.id AND b.valid @> coalesce(t.time, at)
 		LEFT JOIN at402.vehicle AS v ON v.id = b.vehicle_id;
 END
 $$;
 COMMENT ON FUNCTION at402_fleet_at(timestamptz, timestamptz) IS
-'where each device was at a time, in which state and in which vehicle, as of what had been received by known_at: one row a device, columns as in at402.last_position.  Voltage, battery and journey_distance_km are those of the last report; lifetime_odometer_km: NULL when it was told last more than a day before; connected: NULL when the device has reported since (online_period tells it).  last_seen: when the last report was received';
+'where each device was at a time, in which state and in which vehicle, as of what had been received by known_at: one row a device, columns as in at402.last_position.  Voltage, battery and journey_distance_km are those of the last report; lifetime_odometer_km: of that report, or the last that was told in the day before at; connected: NULL when the device has reported since (online_period tells it).  last_seen: when the last report was received';
 
 $sql$);

@@ -156,6 +156,47 @@ FROM (SELECT device_id, time, position_time, longitude, speed_kmh, ignition, lif
 	JOIN (SELECT device_id, time, position_time, longitude, speed_kmh, ignition, lifetime_odometer_km, vehicle_id, odometer_km
 		  FROM at402_fleet_at(now())) AS f USING (device_id)
 WHERE l IS DISTINCT FROM f;
+-- at any moment, as known at any other, it is what a search through all reports finds
+SELECT setseed(0.402);
+CREATE FUNCTION imei_of(n int) RETURNS text LANGUAGE sql AS $$
+	SELECT digits || (1000 - sum(x / 10 + x % 10)) % 10
+	FROM (SELECT '352999' || lpad(n::text, 8, '0') AS digits) AS d, generate_series(1, 14) AS i,
+		LATERAL (SELECT substr(digits, i, 1)::int * CASE i % 2 WHEN 0 THEN 2 ELSE 1 END AS x) AS v
+	GROUP BY digits
+$$;
+INSERT INTO at402.device (id, imei) SELECT 100 + n, imei_of(n) FROM generate_series(1, 12) AS n;
+CREATE TEMP TABLE reports AS
+SELECT d, CASE WHEN d = 5 AND n % 2 = 0 THEN '2009-06-01' ELSE at('12:00') - age END AS time, at('12:00') - age * random() ^ 3 AS received_at, random() < 0.8 AS fix,
+	CASE WHEN random() < 0.4 THEN (1000 - extract(epoch FROM age) / 86400)::int END AS km, n
+FROM generate_series(1, 11) AS d, generate_series(1, 40) AS n, LATERAL (
+	-- some report all the time, some do so no more, some have not for long
+	SELECT make_interval(secs => ((random() ^ 5) * CASE d % 3 WHEN 0 THEN 1e5 ELSE 6e7 END + CASE d WHEN 4 THEN 3e6 ELSE 0 END)::int) AS age) AS a;
+SELECT sum(inserted) FROM (SELECT * FROM reports ORDER BY received_at) AS r, at402_ingest(ARRAY[at402_encode(jsonb_build_object(
+	'kind', 'packet', 'protocol', 'X', 'imei', imei_of(d), 'reports', jsonb_build_array(jsonb_build_object(
+		'seq', n, 'time', to_char(time, 'YYYY-MM-DD"T"HH24:MI:SS"Z"'), 'reasons', '["time_interval"]'::jsonb,
+		'status', CASE WHEN fix THEN '[]' ELSE '["gnss_invalid"]' END::jsonb,
+		'modules', CASE WHEN n % 7 = 0 THEN '{}' ELSE gnss('08:00', n * 0.1) END
+			|| CASE WHEN km IS NULL THEN '{}' ELSE jsonb_build_object('gnss_journey_stop', jsonb_build_object('lifetime_odometer_km', km, 'engine_hours', 1)) END))))],
+	received_at => r.received_at) AS i;
+CREATE FUNCTION found(at timestamptz, known_at timestamptz)
+RETURNS TABLE (device_id int, "time" timestamptz, received_at timestamptz, position_time timestamptz, geom geometry, km int) LANGUAGE sql AS $$
+	SELECT d.id, r.time, r.received_at, f.time, f.geom, coalesce(r.lifetime_odometer_km, o.lifetime_odometer_km)
+	FROM at402.device AS d
+		LEFT JOIN LATERAL (SELECT * FROM at402.position AS p WHERE p.device_id = d.id AND p.time <= at AND p.received_at <= known_at AND NOT p.time_suspect
+			ORDER BY p.time DESC, p.seq DESC, p.content_hash DESC LIMIT 1) AS r ON true
+		LEFT JOIN LATERAL (SELECT * FROM at402.position AS p WHERE p.device_id = d.id AND p.time <= at AND p.received_at <= known_at AND NOT p.time_suspect
+			AND p.gnss_valid AND p.geom IS NOT NULL ORDER BY p.time DESC, p.seq DESC, p.content_hash DESC LIMIT 1) AS f ON true
+		LEFT JOIN LATERAL (SELECT * FROM at402.position AS p WHERE p.device_id = d.id AND p.time <= at AND p.time > at - interval '1 day'
+			AND p.received_at <= known_at AND NOT p.time_suspect AND p.lifetime_odometer_km IS NOT NULL ORDER BY p.time DESC LIMIT 1) AS o ON true
+	WHERE d.id > 100
+$$;
+SELECT count(*) AS asked, count(*) FILTER (WHERE (f.time, f.received_at, f.position_time, f.geom) IS DISTINCT FROM (w.time, w.received_at, w.position_time, w.geom)) AS wrong,
+	-- the odometer of who has not reported since may be older than a day
+	count(*) FILTER (WHERE f.lifetime_odometer_km IS DISTINCT FROM w.km AND (w.km IS NOT NULL OR f.connected IS NULL)) AS odometer_wrong,
+	count(f.time) > 500 AS some, count(*) > count(f.time) AS some_had_not_reported, count(f.position_time) < count(f.time) AS some_without_fix
+FROM generate_series(1, 150) AS n, LATERAL (SELECT at('12:00') - make_interval(secs => (n * n * n * 4)) AS at) AS a,
+	LATERAL (SELECT CASE n % 3 WHEN 0 THEN 'infinity' WHEN 1 THEN at ELSE at + make_interval(secs => n * n * 400) END AS known_at) AS k,
+	at402_fleet_at(at, known_at) AS f JOIN found(at, known_at) AS w USING (device_id);
 SELECT array_agg(attname::text) = (SELECT proargnames[3:] FROM pg_proc WHERE proname = 'at402_fleet_at') AS same_columns
 FROM (SELECT attname FROM pg_attribute WHERE attrelid = 'at402.last_position'::regclass ORDER BY attnum) AS a;
 ROLLBACK;
