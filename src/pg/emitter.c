@@ -23,6 +23,8 @@
 #include "pg/frame.h"
 
 #define KEY_COLUMNS 4			/* device_id, time, seq, content_hash; then n */
+#define LINES (-2)				/* in place of a column: states of digital lines */
+#define NOT_LOOKED_UP (-3)
 
 void
 at402_emitter_init(At402Emitter *e, At402Batch *batch, TupleDesc desc)
@@ -37,29 +39,52 @@ at402_emitter_init(At402Emitter *e, At402Batch *batch, TupleDesc desc)
 										   ALLOCSET_DEFAULT_SIZES);
 }
 
-int
-at402_find_column(At402Emitter *e, const void *key, const char *name)
+static int
+column_named(const At402Emitter *e, const char *name)
 {
-	int			slot = ((uintptr_t) key / sizeof(int)) & (AT402_COLUMN_CACHE - 1);
+	int			column = e->desc->natts - 1;
+
+	while (column >= 0 && strcmp(NameStr(TupleDescAttr(e->desc, column)->attname), name) != 0)
+		column--;
+	return column;
+}
+
+/* Where the column of this key is remembered; NOT_LOOKED_UP: it is not yet. */
+static int *
+remembered(At402Emitter *e, const void *key)
+{
+	/* fields lie in arrays: without mixing their addresses would share few places */
+	int			slot = (uint64) (uintptr_t) key * UINT64CONST(0x9E3779B97F4A7C15) >>
+		(64 - AT402_COLUMN_BITS);
 
 	if (e->cache[slot].key != key)
 	{
-		int			column = e->desc->natts - 1;
-
-		while (column >= 0 && strcmp(NameStr(TupleDescAttr(e->desc, column)->attname), name) != 0)
-			column--;
 		e->cache[slot].key = key;
-		e->cache[slot].column = column;
+		e->cache[slot].column = NOT_LOOKED_UP;
 	}
-	return e->cache[slot].column;
+	return &e->cache[slot].column;
+}
+
+int
+at402_find_column(At402Emitter *e, const void *key, const char *name)
+{
+	int		   *column = remembered(e, key);
+
+	if (*column == NOT_LOOKED_UP)
+		*column = column_named(e, name);
+	return *column;
 }
 
 static int
 field_column(At402Emitter *e, const at402_field_def *field)
 {
-	if (strcmp(field->column, "data") == 0)
-		return AT402_NO_COLUMN;		/* it becomes a key of it */
-	return at402_find_column(e, field, field->column[0] ? field->column : field->name);
+	int		   *column = remembered(e, field);
+
+	if (*column == NOT_LOOKED_UP)
+		*column = strncmp(field->column, "inputs_", strlen("inputs_")) == 0 ? LINES
+			: strcmp(field->column, "data") == 0 ? AT402_NO_COLUMN	/* it becomes a key of it */
+			: column_named(e, field->column[0] ? field->column : field->name);
+	return *column;
 }
 
 void
@@ -211,13 +236,12 @@ put_data(At402Emitter *e, const at402_field_def *field, const at402_value *value
 void
 at402_put_value(At402Emitter *e, const at402_field_def *field, const at402_value *value)
 {
-	bool		lines = strncmp(field->column, "inputs_", strlen("inputs_")) == 0;
-	int			column = e->whole || lines ? AT402_NO_COLUMN : field_column(e, field);
+	int			column = field_column(e, field);
 	Oid			type;
 
-	if (lines)
+	if (column == LINES)
 		put_lines(e, field, value);
-	else if (column == AT402_NO_COLUMN)
+	else if (column == AT402_NO_COLUMN || e->whole)
 		put_data(e, field, value);
 	else if ((type = TupleDescAttr(e->desc, column)->atttypid) == TEXTARRAYOID)
 	{
@@ -238,9 +262,9 @@ take_value(At402Emitter *e, const at402_field_def *field, const at402_value *sen
 	bool		measured = at402_measure(field, &value, &e->none);
 	bool		in_list = e->depth > 0 && !e->by_item;
 
-	e->all_zeros &= at402_is_zeros(sent);
-	e->all_ones &= at402_is_ones(field, sent);
-	e->measured |= measured && (!at402_is_mask(field) || value.raw != 0);
+	e->all_zeros = e->all_zeros && at402_is_zeros(sent);
+	e->all_ones = e->all_ones && at402_is_ones(field, sent);
+	e->measured = e->measured || (measured && (!at402_is_mask(field) || value.raw != 0));
 	e->lacks |= !measured && at402_is_required(field);
 	if (!in_list)
 	{

@@ -10,7 +10,7 @@
 #include "pg/batch.h"
 #include "pg/value.h"
 
-#define AT402_COLUMN_CACHE 256	/* a power of two */
+#define AT402_COLUMN_BITS 8
 #define AT402_NO_COLUMN (-1)
 
 /* Makes the rows of one table. */
@@ -32,7 +32,7 @@ typedef struct At402Emitter
 	{
 		const void *key;
 		int			column;
-	}			cache[AT402_COLUMN_CACHE];
+	}			cache[1 << AT402_COLUMN_BITS];
 
 	/* the module that is visited */
 	const at402_module_def *def;
