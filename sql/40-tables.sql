@@ -901,10 +901,11 @@ BEGIN
 									UNION ALL SELECT view_name FROM at402_internal.at402_data_views())
 			UNION ALL
 			-- the types and functions that it will need
-			SELECT format('GRANT USAGE ON SCHEMA %s TO %s', extnamespace::regnamespace, owner)
-			FROM pg_extension
-			WHERE extname IN ('at402', 'postgis')
-				AND NOT has_schema_privilege(owner, extnamespace, 'USAGE')
+			SELECT format('GRANT USAGE ON SCHEMA %s TO %s', s.oid::regnamespace, owner)
+			FROM pg_namespace AS s
+			WHERE (s.nspname = 'at402_internal'
+					OR s.oid IN (SELECT extnamespace FROM pg_extension WHERE extname IN ('at402', 'postgis')))
+				AND NOT has_schema_privilege(owner, s.oid, 'USAGE')
 		LOOP
 			EXECUTE o.command;
 		END LOOP;

@@ -25,7 +25,8 @@ subtest 'what is missing stands in last_error, with the statement that mends it'
 		[ 'ALTER TABLE at402.event OWNER TO CURRENT_USER', 'the role may not write to table at402.event' ],
 		[ 'REVOKE INSERT ON at402.event FROM at402', 'the role may not write to table at402.event' ],
 		[ 'REVOKE USAGE ON SCHEMA at402 FROM at402', 'the role may not use schema at402' ],
-		[ 'REVOKE USAGE ON SCHEMA public FROM PUBLIC', 'permission denied for schema public' ],
+		[ 'REVOKE USAGE ON SCHEMA public, at402_internal FROM PUBLIC',
+			'permission denied for schema at402_internal' ],
 		[ 'ALTER TABLE at402.io ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY',
 			'row security of table at402.io is forced, and no policy lets the role read' ]);
 
