@@ -46,8 +46,9 @@ LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
+	-- IS TRUE: not by the index of the constraint, which has all devices for a time
 	RETURN (SELECT v.vehicle_id FROM at402.vehicle_device AS v
-			WHERE v.device_id = device AND v.valid @> started_at);
+			WHERE v.device_id = device AND (v.valid @> started_at) IS TRUE);
 END
 $$;
 COMMENT ON FUNCTION at402_internal.at402_trip_vehicle(int, timestamptz) IS

@@ -2,7 +2,9 @@
 --
 -- Views show their rows with the rights, and the row security, of who asks.  They
 -- have no window functions, so that a condition on device_id and time reaches the
--- indexes of the tables below.
+-- indexes of the tables below.  (IS TRUE keeps the planner from the index of the
+-- constraint of vehicle_device, which has all devices for a time.)  What comes next
+-- is looked for in the day after first: that is one or two partitions, and not all.
 CREATE FUNCTION at402_internal.at402_data_views()
 RETURNS TABLE (view_name text, query text, about text)
 LANGUAGE sql STABLE PARALLEL SAFE
@@ -20,7 +22,7 @@ AS $$
 		s.lifetime_odometer_km + coalesce(b.odometer_offset_km, 0) AS odometer_km
 	  FROM at402.device AS d
 		LEFT JOIN at402.device_state AS s ON s.device_id = d.id
-		LEFT JOIN at402.vehicle_device AS b ON b.device_id = d.id AND b.valid @> coalesce(s.time, now())
+		LEFT JOIN at402.vehicle_device AS b ON b.device_id = d.id AND (b.valid @> coalesce(s.time, now())) IS TRUE
 		LEFT JOIN at402.vehicle AS v ON v.id = b.vehicle_id',
 	 'where each device was last, in which state and in which vehicle'),
 
@@ -37,7 +39,8 @@ AS $$
 	  FROM at402.io AS i JOIN at402.device AS d ON d.id = i.device_id
 	  WHERE i.kind = ''temperature'' AND i.value IS NOT NULL
 	  UNION ALL
-	  SELECT b.device_id, d.imei, b.time, b.seq, b.content_hash, b.n, ''ble'', b.mac::text, b.temperature_c,
+	  SELECT b.device_id, d.imei, b.time, b.seq, b.content_hash, b.n, ''ble'',
+		coalesce(b.mac::text, b.sensor_index::text), b.temperature_c,
 		b.humidity_percent
 	  FROM at402.ble AS b JOIN at402.device AS d ON d.id = b.device_id
 	  WHERE b.temperature_c IS NOT NULL AND b.valid IS NOT FALSE',
@@ -47,21 +50,38 @@ AS $$
 	 'SELECT i.device_id, d.imei, i.line, i.time AS started_at, i.seq, i.content_hash, i.n, o.time AS ended_at,
 		o.time - i.time AS duration
 	  FROM at402.io AS i JOIN at402.device AS d ON d.id = i.device_id
-		LEFT JOIN LATERAL (
-			SELECT o.time FROM at402.io AS o
-			WHERE o.device_id = i.device_id AND o.kind = ''input'' AND o.line = i.line AND o.time > i.time
-			ORDER BY o.time LIMIT 1) AS o ON true
-	  WHERE i.kind = ''input'' AND i.state',
+		CROSS JOIN LATERAL (SELECT coalesce(
+			(SELECT o.time FROM at402.io AS o
+			 WHERE o.device_id = i.device_id AND o.kind = ''input'' AND o.line = i.line
+				AND o.time >= i.time AND o.time <= i.time + interval ''1 day''
+				AND (o.time, o.seq, o.content_hash, o.n) > (i.time, i.seq, i.content_hash, i.n)
+			 ORDER BY o.time LIMIT 1),
+			(SELECT o.time FROM at402.io AS o
+			 WHERE o.device_id = i.device_id AND o.kind = ''input'' AND o.line = i.line
+				AND o.time > i.time + interval ''1 day'' AND (
+					SELECT p.time_suspect FROM at402.position AS p
+					WHERE p.device_id = o.device_id AND p.time = o.time AND p.seq = o.seq
+						AND p.content_hash = o.content_hash) IS NOT TRUE
+			 ORDER BY o.time LIMIT 1)) AS time OFFSET 0) AS o
+	  WHERE i.kind = ''input'' AND i.state AND (
+		SELECT p.time_suspect FROM at402.position AS p
+		WHERE p.device_id = i.device_id AND p.time = i.time AND p.seq = i.seq
+			AND p.content_hash = i.content_hash) IS NOT TRUE',
 	 'from when to when each input was on'),
 
 	('online_period',
 	 'SELECT e.device_id, d.imei, e.time AS started_at, e.seq, e.content_hash, e.n, o.time AS ended_at,
 		o.time - e.time AS duration
 	  FROM at402.event AS e JOIN at402.device AS d ON d.id = e.device_id
-		LEFT JOIN LATERAL (
-			SELECT o.time FROM at402.event AS o
-			WHERE o.device_id = e.device_id AND (o.kind = ''online'' OR o.kind = ''offline'') AND o.time > e.time
-			ORDER BY o.time LIMIT 1) AS o ON true
+		CROSS JOIN LATERAL (SELECT coalesce(
+			(SELECT o.time FROM at402.event AS o
+			 WHERE o.device_id = e.device_id AND (o.kind = ''online'' OR o.kind = ''offline'')
+				AND o.time > e.time AND o.time <= e.time + interval ''1 day''
+			 ORDER BY o.time LIMIT 1),
+			(SELECT o.time FROM at402.event AS o
+			 WHERE o.device_id = e.device_id AND (o.kind = ''online'' OR o.kind = ''offline'')
+				AND o.time > e.time + interval ''1 day''
+			 ORDER BY o.time LIMIT 1)) AS time OFFSET 0) AS o
 	  WHERE e.kind = ''online''',
 	 'from when to when each device was connected'),
 
@@ -106,7 +126,7 @@ AS $$
 	('last_position', 'vehicle', 'its name'),
 	('last_position', 'odometer_km', 'km, of the vehicle: lifetime_odometer_km and the offset'),
 	('temperature', 'source', '1-wire or ble'),
-	('temperature', 'sensor', 'number of the probe, or MAC address of the sensor'),
+	('temperature', 'sensor', 'number of the probe; of a Bluetooth sensor its MAC address, or else its slot'),
 	('temperature', 'temperature_c', 'degrees Celsius'),
 	('input_period', 'line', 'number of the input, from 1'),
 	('input_period', 'started_at', 'when it went on; key with device_id to n'),

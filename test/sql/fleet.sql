@@ -90,6 +90,21 @@ SELECT imei, time, position_time, longitude, lifetime_odometer_km, vehicle_id, v
 FROM at402.last_position ORDER BY device_id;
 SELECT lifetime_odometer_km, engine_hours FROM at402.device_state;
 
+-- a Bluetooth sensor has a slot in place of an address
+INSERT INTO at402.ble (device_id, time, seq, content_hash, n, kind, sensor_index, temperature_c) VALUES (1, at('10:00'), 0, 0, 0, 'sensor', 3, 5);
+SELECT source, sensor, temperature_c FROM at402.temperature WHERE time = at('10:00');
+-- on and off within a second, on again without off, off after days, still on; a clock that is years ahead ends nothing
+INSERT INTO at402.position (device_id, time, seq, content_hash, received_at, reasons, status, ignition, time_suspect)
+	VALUES (1, '2099-01-01', 9, 0, now(), 0, 0, false, true);
+INSERT INTO at402.io (device_id, time, seq, content_hash, n, kind, line, state) VALUES
+	(1, at('10:00'), 1, 0, 0, 'input', 5, true), (1, at('10:00'), 2, 0, 0, 'input', 5, false),
+	(1, at('10:01'), 3, 0, 0, 'input', 5, false), (1, at('10:01'), 4, 0, 0, 'input', 5, true),
+	(1, at('10:03'), 5, 0, 0, 'input', 5, true), (1, at('10:05') + interval '1 day', 6, 0, 0, 'input', 5, false),
+	(1, at('10:07') + interval '1 day', 7, 0, 0, 'input', 5, true), (1, at('10:00') + interval '30 days', 8, 0, 0, 'input', 5, false),
+	(1, at('10:07') + interval '31 days', 8, 0, 0, 'input', 5, true),
+	(1, '2099-01-01', 9, 0, 0, 'input', 5, false), (1, '2099-01-01', 9, 0, 1, 'input', 5, true);
+SELECT started_at, seq, ended_at, duration FROM at402.input_period WHERE line = 5 ORDER BY started_at, seq;
+
 -- service: by km, by hours, by date
 INSERT INTO at402.service (vehicle_id, name, every_km, every_engine_hours, every, done_km, done_engine_hours, done_on) VALUES
 	(12, 'oil', 300, 100, '1 year', 250, 0, (now() AT TIME ZONE 'UTC')::date - 10), (12, 'tyres', 250, NULL, NULL, 250, 0, '2026-01-01'),
