@@ -124,6 +124,25 @@ none('documents and comments name files that are there',
 		grep { my $name = s{^\./}{}r; !$exists{$name} && !/at402--|^test_\w+\.c$/ && !-e $name }
 		slurp($file) =~ m{(?<![\w/.*%\$-])((?:(?:src|sql|test|tools|doc)/)(?:[\w.-]+/)*[\w-]+\.(?:c|h|sql|def|pl|pm|sh|md))\b}g }
 	grep { /\.(?:c|h|def|sql|pl|pm|sh|md)$|^Makefile$/ && !m{^(?:expected|\.)|^test/expected} } @all);
+# Links in documents lead to a file, and to a heading of it.
+sub headings
+{
+	return map { lc =~ s/[^\w\- ]//gr =~ tr/ /-/r } slurp($_[0]) =~ /^#+ +(.*?) *$/mg;
+}
+my @lost;
+foreach my $file (grep { /\.md$/ } @all)
+{
+	my $folder = $file =~ s{[^/]*$}{}r;
+	my $text = slurp($file);
+	while ($text =~ /\]\((?!\w+:)([^)#\s]*)(?:#([^)\s]+))?\)/g)
+	{
+		my ($name, $heading) = ($1, $2 // '');
+		my $target = $name ? $folder . $name : $file;
+		push @lost, "$file: $name#$heading"
+		  if !-e $target || $heading && !grep { $_ eq $heading } headings($target);
+	}
+}
+none('links in documents lead somewhere', @lost);
 none('every C file opens with a comment that says what it is',
 	grep { slurp($_) !~ m{^/\*\n \* \Q@{[s{.*/}{}r]}\E - } }
 	@source, glob('tools/*.[ch] test/*/*.[ch]'));
