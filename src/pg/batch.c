@@ -54,6 +54,15 @@ at402_batch_is_nested(void)
 	return !dlist_is_empty(&batches) && dlist_has_next(&batches, dlist_head_node(&batches));
 }
 
+void
+at402_batch_discard(MemoryContext context)
+{
+	if (at402_batch_is_nested())
+		MemoryContextSetParent(context, TopTransactionContext);
+	else
+		MemoryContextDelete(context);
+}
+
 At402Batch *
 at402_batch_find(int64 handle)
 {

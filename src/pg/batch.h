@@ -193,6 +193,9 @@ extern int	at402_event_count(const At402Report *report);
 /* Is another batch being stored, for whose rows a trigger is storing this one? */
 extern bool at402_batch_is_nested(void);
 
+/* Frees what outlives batches; when that other batch may use it, at the end of the transaction. */
+extern void at402_batch_discard(MemoryContext context);
+
 /* The batch with this handle; ERROR when there is none. */
 extern At402Batch *at402_batch_find(int64 handle);
 

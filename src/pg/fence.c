@@ -6,9 +6,9 @@
  * Reports that follow on what is known of their device, as nearly all do, are
  * judged here: the visits that are open tell where the device was, and the
  * geofences near each report whether it is still there.  Which envelopes a report
- * touches this backend knows (fence_tree.c); what is in them PostGIS tells.  A
- * report that came late changes what was known; at402_rejudge_geofences() then
- * judges the reports around it again, from the tables.
+ * touches this backend knows (fence_tree.c), and mostly the shapes in them
+ * (fence_shape.c); PostGIS judges.  A report that came late changes what was known;
+ * at402_rejudge_geofences() then judges the reports around it again, from the tables.
  *
  * A geofence must not stop a report.  All of this runs in a subtransaction, and
  * when that fails by what is not the environment's fault, one geofence after the
@@ -34,6 +34,7 @@
 #include "pg/environment.h"
 #include "pg/fence.h"
 #include "pg/fence_known.h"
+#include "pg/fence_shape.h"
 #include "pg/fence_tree.h"
 #include "pg/statements.h"
 
@@ -42,10 +43,7 @@
 /* A geofence that is near a report. */
 typedef struct Near
 {
-	int			geofence_id;
-	const char *name;
-	TimestampTz until;			/* its shape is valid */
-	Interval   *min_dwell;
+	const At402Shape *shape;
 	int			side;			/* see at402_geofence_side() */
 	bool		crossed;		/* by the way from the report before */
 	bool		done;
@@ -56,6 +54,7 @@ typedef struct Candidate
 {
 	int			step;
 	int			geofence_id;
+	const At402Shape *shape;	/* valid then */
 } Candidate;
 
 /* A report that is judged. */
@@ -121,7 +120,6 @@ typedef struct At402Fences
 	int			step_count;
 	Walk	   *walks;			/* in the order of device ids */
 	int			walk_count;
-	bool		known;			/* the tree tells the candidates */
 	Candidate  *candidates;
 	int			candidate_count;
 	int			candidate_room;
@@ -240,12 +238,6 @@ find_walk(At402Fences *f, int device_id)
 
 /* ---- looking up ---- */
 
-static TimestampTz
-time_or_never(Datum value, bool null)
-{
-	return null ? DT_NOEND : DatumGetTimestampTz(value);
-}
-
 /* Their ids: of all, or of those whose reports are in order. */
 static Datum
 devices_of(const At402Fences *f, bool all)
@@ -260,12 +252,16 @@ devices_of(const At402Fences *f, bool all)
 										   TYPALIGN_INT));
 }
 
-static TimestampTz
-due(TimestampTz entered_at, Interval *min_dwell)
+/* Of which shape a visit is; NULL: of one that nobody knows any more. */
+static void
+give_shape(Visit *v, const At402Shape *shape)
 {
-	return DatumGetTimestampTz(DirectFunctionCall2(timestamptz_pl_interval,
-												   TimestampTzGetDatum(entered_at),
-												   IntervalPGetDatum(min_dwell)));
+	v->name = shape != NULL ? shape->name : NULL;
+	v->until = shape != NULL ? shape->until : DT_NOEND;
+	v->due = shape == NULL ? DT_NOEND
+		: DatumGetTimestampTz(DirectFunctionCall2(timestamptz_pl_interval,
+												  TimestampTzGetDatum(v->entered_at),
+												  IntervalPGetDatum(&shape->min_dwell)));
 }
 
 /* When the first of the reports was made. */
@@ -293,8 +289,6 @@ find_open(At402Fences *f)
 		HeapTuple	row = SPI_tuptable->vals[i];
 		Visit	   *v = palloc0(sizeof(Visit));
 		bool		null;
-		Datum		dwell;
-		Datum		until;
 		Walk	   *w;
 
 		v->device_id = DatumGetInt32(SPI_getbinval(row, desc, 1, &null));
@@ -304,11 +298,6 @@ find_open(At402Fences *f)
 		v->content_hash = DatumGetInt32(SPI_getbinval(row, desc, 5, &null));
 		v->shown = DatumGetBool(SPI_getbinval(row, desc, 6, &null));
 		v->kept = v->shown ? IN_VISIT : IN_PENDING;
-		v->name = SPI_getvalue(row, desc, 7);
-		until = SPI_getbinval(row, desc, 8, &null);
-		v->until = time_or_never(until, null);
-		dwell = SPI_getbinval(row, desc, 9, &null);
-		v->due = null ? DT_NOEND : due(v->entered_at, DatumGetIntervalP(dwell));
 		w = find_walk(f, v->device_id);
 		w->visits = lappend(w->visits, v);
 		f->visits = lappend(f->visits, v);
@@ -327,7 +316,8 @@ add_candidate(void *context, int geofence_id)
 		f->candidate_room *= 2;
 		f->candidates = repalloc_huge(f->candidates, sizeof(Candidate) * f->candidate_room);
 	}
-	f->candidates[f->candidate_count++] = (Candidate) {f->searched, geofence_id};
+	if (f->only == 0 || f->only == geofence_id)
+		f->candidates[f->candidate_count++] = (Candidate) {f->searched, geofence_id, NULL};
 }
 
 /* Where the report before was made, if the way from there can cross a geofence. */
@@ -375,50 +365,91 @@ compare_candidates(const void *a, const void *b)
 	return x->step - y->step;
 }
 
+/* By the index on the envelopes. */
+static void
+look_up_candidates(At402Fences *f)
+{
+	uint64		rows = at402_run_batch(f->batch, AT402_SQL_NEAR_FENCES);
+
+	for (uint64 i = 0; i < rows; i++)
+	{
+		HeapTuple	row = SPI_tuptable->vals[i];
+		bool		null;
+
+		f->searched = DatumGetInt32(SPI_getbinval(row, SPI_tuptable->tupdesc, 1, &null));
+		if (f->steps[f->searched].walk->in_order)
+			add_candidate(f, DatumGetInt32(SPI_getbinval(row, SPI_tuptable->tupdesc, 2, &null)));
+	}
+}
+
 /* Those of the reports that are in order. */
 static void
-collect_candidates(At402Fences *f)
+find_candidates(At402Fences *f)
 {
-	/* who has judged reports of these devices meanwhile may have known of more geofences */
-	AcceptInvalidationMessages();
-	f->known = at402_fences_until(f->batch) != DT_NOBEGIN && at402_fence_tree_knows(f->step_count);
-	if (!f->known)
-		return;
 	f->candidate_room = Max(f->step_count, 16);
 	f->candidates = palloc(sizeof(Candidate) * f->candidate_room);
-	for (int i = 0; i < f->step_count; i++)
-		if (f->steps[i].walk->in_order)
-			search(f, i);
+	/* who has judged reports of these devices meanwhile may have known of more geofences */
+	AcceptInvalidationMessages();
+	if (at402_fences_until(f->batch) == DT_NOBEGIN)
+		return;
+	if (!at402_fence_tree_knows(f->step_count))
+		look_up_candidates(f);
+	else
+		for (int i = 0; i < f->step_count; i++)
+			if (f->steps[i].walk->in_order)
+				search(f, i);
 	qsort(f->candidates, f->candidate_count, sizeof(Candidate), compare_candidates);
 	f->candidate_count = qunique(f->candidates, f->candidate_count, sizeof(Candidate),
 								 compare_candidates);
 }
 
+/* Of the candidates and of the visits that are open. */
+static void
+read_shapes(At402Fences *f)
+{
+	int		   *ids = palloc(sizeof(int) * (f->candidate_count + list_length(f->visits) + 1));
+	int			count = 0;
+	ListCell   *lc;
+
+	for (int i = 0; i < f->candidate_count; i++)
+		if (i == 0 || f->candidates[i].geofence_id != f->candidates[i - 1].geofence_id)
+			ids[count++] = f->candidates[i].geofence_id;
+	foreach(lc, f->visits)
+		ids[count++] = ((Visit *) lfirst(lc))->geofence_id;
+	at402_fence_shapes_limit();
+	at402_fence_shapes_read(ids, count);
+	for (int i = 0; i < f->candidate_count; i++)
+	{
+		Candidate  *c = &f->candidates[i];
+
+		c->shape = at402_fence_shape(c->geofence_id, f->steps[c->step].report->time);
+	}
+	foreach(lc, f->visits)
+	{
+		Visit	   *v = lfirst(lc);
+
+		give_shape(v, at402_fence_shape(v->geofence_id, v->entered_at));
+	}
+}
+
 static void
 find_near(At402Fences *f)
 {
-	Datum		args[] = {Int64GetDatum(f->batch->handle), Int32GetDatum(f->only)};
-	uint64		rows;
-	TupleDesc	desc;
+	uint64		rows = f->candidate_count == 0 ? 0
+		: at402_run_batch(f->batch, AT402_SQL_JUDGE_FENCES);
 
-	if (f->known && f->candidate_count == 0)
-		return;
-	rows = at402_run(f->known ? AT402_SQL_JUDGE_FENCES : AT402_SQL_NEAR_FENCES, args, NULL);
-	desc = SPI_tuptable->tupdesc;
 	for (uint64 i = 0; i < rows; i++)
 	{
 		HeapTuple	row = SPI_tuptable->vals[i];
+		TupleDesc	desc = SPI_tuptable->tupdesc;
 		Near	   *near = palloc0(sizeof(Near));
 		bool		null;
-		Step	   *s = &f->steps[DatumGetInt32(SPI_getbinval(row, desc, 1, &null))];
-		Datum		until = SPI_getbinval(row, desc, 4, &null);
+		const Candidate *c = &f->candidates[DatumGetInt32(SPI_getbinval(row, desc, 1, &null))];
+		Step	   *s = &f->steps[c->step];
 
-		near->until = time_or_never(until, null);
-		near->geofence_id = DatumGetInt32(SPI_getbinval(row, desc, 2, &null));
-		near->name = SPI_getvalue(row, desc, 3);
-		near->min_dwell = DatumGetIntervalP(SPI_getbinval(row, desc, 5, &null));
-		near->side = DatumGetInt32(SPI_getbinval(row, desc, 6, &null));
-		near->crossed = DatumGetBool(SPI_getbinval(row, desc, 7, &null)) && !null;
+		near->shape = c->shape;
+		near->side = DatumGetInt32(SPI_getbinval(row, desc, 2, &null));
+		near->crossed = DatumGetBool(SPI_getbinval(row, desc, 3, &null)) && !null;
 		s->near = lappend(s->near, near);
 	}
 }
@@ -451,13 +482,11 @@ enter(At402Fences *f, Walk *w, At402Report *r, const Near *near)
 	Visit	   *v = palloc0(sizeof(Visit));
 
 	v->device_id = w->device->id;
-	v->geofence_id = near->geofence_id;
-	v->name = near->name;
-	v->until = near->until;
+	v->geofence_id = near->shape->geofence_id;
 	v->entered_at = r->time;
 	v->seq = r->report.seq;
 	v->content_hash = r->content_hash;
-	v->due = due(r->time, near->min_dwell);
+	give_shape(v, near->shape);
 	w->visits = lappend(w->visits, v);
 	f->visits = lappend(f->visits, v);
 	show_if_due(f, v, r);
@@ -480,7 +509,7 @@ near_of(const Step *s, int geofence_id)
 	ListCell   *lc;
 
 	foreach(lc, s->near)
-		if (((Near *) lfirst(lc))->geofence_id == geofence_id)
+		if (((Near *) lfirst(lc))->shape->geofence_id == geofence_id)
 			return lfirst(lc);
 	return NULL;
 }
@@ -530,8 +559,8 @@ take_steps(At402Fences *f, Walk *w)
 			if (near->side > 0)
 				enter(f, w, s->report, near);
 			else if (near->crossed)
-				add_event(f, s->report, "geofence_crossed", near->geofence_id, near->name,
-						  s->report->time);
+				add_event(f, s->report, "geofence_crossed", near->shape->geofence_id,
+						  near->shape->name, s->report->time);
 		}
 	}
 }
@@ -572,41 +601,49 @@ rejudge(At402Fences *f, const Walk *w)
 
 /* ---- rows ---- */
 
-/* Then a report that is outside has left it, and not crossed it. */
-static bool
-was_inside(const Step *s, int geofence_id)
-{
-	ListCell   *lc;
-
-	if (s->before != NULL)
-		return false;
-	foreach(lc, s->walk->visits)
-	{
-		const Visit *v = lfirst(lc);
-
-		if (v->geofence_id == geofence_id && s->report->time < v->until)
-			return true;
-	}
-	return false;
-}
-
 static void
-put_step(const At402Fences *f, int number, const Candidate *candidate, Datum *values, bool *nulls)
+put_step(const Step *s, int number, bool has_way, Datum *values, bool *nulls)
 {
-	const Step *s = &f->steps[number];
 	double		longitude;
 	double		latitude;
 
-	nulls[5] = nulls[6] = !comes_from(s, &longitude, &latitude) ||
-		(candidate != NULL && was_inside(s, candidate->geofence_id));
-	nulls[1] = candidate == NULL;
+	nulls[3] = nulls[4] = !comes_from(s, &longitude, &latitude) || !has_way;
 	values[0] = Int32GetDatum(number);
-	values[1] = Int32GetDatum(candidate == NULL ? 0 : candidate->geofence_id);
-	values[2] = TimestampTzGetDatum(s->report->time);
-	values[3] = Float8GetDatum(s->report->longitude);
-	values[4] = Float8GetDatum(s->report->latitude);
-	values[5] = Float8GetDatum(longitude);
-	values[6] = Float8GetDatum(latitude);
+	values[1] = Float8GetDatum(s->report->longitude);
+	values[2] = Float8GetDatum(s->report->latitude);
+	values[3] = Float8GetDatum(longitude);
+	values[4] = Float8GetDatum(latitude);
+}
+
+/* Can the way cross it?  What was inside has left it, if it is outside. */
+static bool
+can_cross(const Step *s, const At402Shape *shape)
+{
+	ListCell   *lc;
+
+	if (shape->min_dwell.time != 0 || shape->min_dwell.day != 0 || shape->min_dwell.month != 0)
+		return false;
+	if (s->before == NULL)
+		foreach(lc, s->walk->visits)
+		{
+			const Visit *v = lfirst(lc);
+
+			if (v->geofence_id == shape->geofence_id && s->report->time < v->until)
+				return false;
+		}
+	return true;
+}
+
+static void
+put_candidate(const At402Fences *f, int number, Datum *values, bool *nulls)
+{
+	const Step *s = &f->steps[f->candidates[number].step];
+	const At402Shape *shape = f->candidates[number].shape;
+
+	put_step(s, number, can_cross(s, shape), values, nulls);
+	values[5] = shape->geom;
+	values[6] = Float8GetDatum(shape->radius_m);
+	values[7] = Float8GetDatum(shape->hysteresis_m);
 }
 
 static void
@@ -681,13 +718,16 @@ at402_batch_fences(PG_FUNCTION_ARGS)
 	if (strcmp(what, "step") == 0)
 		for (int i = 0; i < f->step_count; i++)
 		{
-			put_step(f, i, NULL, values, nulls);
+			put_step(&f->steps[i], i, true, values, nulls);
+			values[5] = TimestampTzGetDatum(f->steps[i].report->time);
 			tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
 		}
 	else if (strcmp(what, "candidate") == 0)
 		for (int i = 0; i < f->candidate_count; i++)
 		{
-			put_step(f, f->candidates[i].step, &f->candidates[i], values, nulls);
+			if (f->candidates[i].shape == NULL)
+				continue;
+			put_candidate(f, i, values, nulls);
 			tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
 		}
 	else if (strcmp(what, "event") == 0)
@@ -740,8 +780,9 @@ judge(void *argument)
 	SPI_connect();
 	f->batch->fences = f;
 	collect(f);
-	collect_candidates(f);
+	find_candidates(f);
 	find_open(f);
+	read_shapes(f);
 	find_near(f);
 	for (int i = 0; i < f->walk_count; i++)
 		if (f->walks[i].in_order)

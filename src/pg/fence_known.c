@@ -1,8 +1,8 @@
 /*
  * fence_known.c - are there geofences?
  *
- * Each backend knows until when one of them is valid, and where they are
- * (fence_tree.c).  It looks again when at402.geofence_version was changed: the
+ * Each backend knows until when one of them is valid, where they are (fence_tree.c)
+ * and what some of them look like (fence_shape.c).  It looks again when at402.geofence_version was changed: the
  * change of a transaction reaches the others with its commit, as that of the
  * catalogue does, and its own backend with the next statement, and once more when
  * it is rolled back.
@@ -22,6 +22,7 @@
 #include "pg/attempt.h"
 #include "pg/environment.h"
 #include "pg/fence_known.h"
+#include "pg/fence_shape.h"
 #include "pg/fence_tree.h"
 #include "pg/statements.h"
 
@@ -96,6 +97,7 @@ at402_fences_until(const At402Batch *batch)
 	looked_as = GetUserId();
 	looked_in = fixed_transaction();
 	at402_fence_tree_forget();
+	at402_fence_shapes_forget();
 	valid_until = DT_NOBEGIN;
 	versions = get_relname_relid("geofence_version", get_namespace_oid("at402", false));
 	if (OidIsValid(versions) && !at402_attempt(AT402_SUBTRANSACTION, look, NULL, &error))

@@ -24,6 +24,7 @@
 #include "executor/spi.h"
 #include "utils/memutils.h"
 
+#include "pg/batch.h"
 #include "pg/fence_tree.h"
 #include "pg/statements.h"
 
@@ -59,7 +60,7 @@ void
 at402_fence_tree_forget(void)
 {
 	if (tree.context != NULL)
-		MemoryContextDelete(tree.context);
+		at402_batch_discard(tree.context);
 	tree = (Tree) {0};
 	unknown = 0;
 	too_many = false;

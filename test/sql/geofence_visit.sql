@@ -173,6 +173,24 @@ SELECT kind, r.geofence_id, r.name, at FROM at402.device AS d, at402_rejudge_geo
 SELECT count(*) FROM visits;
 ROLLBACK;
 
+-- a trigger that changes fences and stores reports itself, while those of the batch are judged
+BEGIN;
+CREATE FUNCTION more() RETURNS trigger LANGUAGE plpgsql SET search_path = regress_at402, public AS $$
+BEGIN
+	UPDATE at402.geofence SET name = name || ', renamed';
+	PERFORM at402_ingest(ARRAY[x('352099001761481', at(0, 1.05))]);
+	RETURN NULL;
+END
+$$;
+CREATE TRIGGER more AFTER INSERT ON at402.geofence_visit FOR EACH ROW WHEN (NEW.geofence_id = 1)
+	EXECUTE FUNCTION more();
+SELECT * FROM at402_ingest(ARRAY[x(:a, at(0, 1.005), at(1, 1.05)), x(:a, at(2, 1.06))]);
+TABLE visits;
+SELECT time, kind, detail->'name' AS name FROM events;
+SELECT * FROM at402_ingest(ARRAY[x(:b, at(3, 1.06))]);
+TABLE visits;
+ROLLBACK;
+
 -- with rules on the tables
 BEGIN;
 CREATE TABLE audit (fence int, kind text);
