@@ -427,7 +427,10 @@ BEGIN
 		SELECT t.started_at, t.ended_at INTO former_start, former_end FROM at402.trip AS t
 		WHERE t.device_id = devices[i] AND t.started_at <= starts[i]
 		ORDER BY t.started_at DESC LIMIT 1;
-		IF kinds[i] <> 'ignition' OR coalesce(former_end, 'infinity') >= starts[i] THEN
+		IF kinds[i] = 'movement' THEN
+			-- a single report that moved is no trip, but with the one after it, it may begin one
+			starts[i] := coalesce(former_start, starts[i] - interval '30 minutes');
+		ELSIF coalesce(former_end, 'infinity') >= starts[i] THEN
 			starts[i] := coalesce(former_start, starts[i]);
 		END IF;
 	END LOOP;

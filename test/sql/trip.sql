@@ -107,6 +107,17 @@ SELECT clock(started_at) AS started, clock(ended_at) AS ended
 FROM at402_trips(:a, '-infinity', 'infinity', min_speed_kmh => 4, stop_time => '2 minutes', max_gap => '3 hours');
 ROLLBACK;
 
+-- a report that moves alone is no trip, until another comes late
+BEGIN;
+INSERT INTO at402.device (imei, trip_by) VALUES (:a, 'movement');
+SELECT send(:a, ARRAY[report(at('08:00'), '', 0, 30), report(at('10:00'), '', 0, 0)]);
+CALL derive();
+SELECT started, ended FROM trips;
+SELECT send(:a, ARRAY[report(at('08:29'), '', 9000, 0)]);
+CALL derive();
+SELECT started, ended, differences('table_trips', 'function_trips') FROM trips;
+ROLLBACK;
+
 -- ---- jumps ----
 
 CREATE FUNCTION chains(xs float8[]) RETURNS text LANGUAGE sql AS $$
