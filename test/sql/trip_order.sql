@@ -37,8 +37,8 @@ CREATE PROCEDURE begin_anew() LANGUAGE sql AS $$
 	TRUNCATE at402.device, at402.device_state, at402.position, at402.event, at402.motion, at402.frame, at402.trip;
 	INSERT INTO at402.device (imei, trip_by) VALUES ('356938035643809', 'movement'), ('861311009999995', 'movement');
 $$;
--- feeds the day in an order, in batches, and derives trips after each of them
-CREATE PROCEDURE feed(orders text, batch int) LANGUAGE plpgsql AS $$
+-- feeds the day in an order, in batches, and derives trips after each of them, or as often as that
+CREATE PROCEDURE feed(orders text, batch int, often float8 DEFAULT 1) LANGUAGE plpgsql AS $$
 DECLARE
 	b	record;
 BEGIN
@@ -53,8 +53,11 @@ BEGIN
 		GROUP BY place / batch ORDER BY min(place)
 	LOOP
 		PERFORM at402_ingest(b.frames);
-		PERFORM at402_maintain();
+		IF random() < often THEN
+			PERFORM at402_maintain();
+		END IF;
 	END LOOP;
+	PERFORM at402_maintain();
 END
 $$;
 
@@ -182,5 +185,59 @@ SELECT imei, count(*) FROM unnest(ARRAY[:c, '861311009999995']) AS imei, LATERAL
 	UNION ALL (SELECT * FROM judged_by_movement(imei) EXCEPT SELECT started_at, ended_at FROM at402_trips(imei, '-infinity', 'infinity'))) AS x
 GROUP BY 1;
 SELECT count(*) > 10 AS some FROM judged_by_movement(:c);
+
+-- Wilder evenings, up to the next day: several reports in a second, sequence numbers that repeat, ignition that
+-- flutters, gaps about as long as those that end a trip, reports that come twice.
+CREATE FUNCTION some_pause(on_trip bool) RETURNS int LANGUAGE sql VOLATILE AS $$
+	SELECT (CASE WHEN random() < 0.15 THEN 0 WHEN random() < 0.04 THEN 1700 + 200 * random() WHEN random() < 0.02 THEN 4000
+		WHEN random() < 0.1 THEN 250 + 100 * random() WHEN on_trip THEN 60 * random() ELSE 90 END)::int
+$$;
+CREATE PROCEDURE make_wild(seed float8) LANGUAGE sql AS $$
+	SELECT setseed(seed);
+	TRUNCATE day;
+	INSERT INTO day
+	WITH RECURSIVE life AS (
+		SELECT imei, 0 AS n, at('21:00') AS time, 0::float8 AS x, 0 AS speed, false AS on_trip, random() AS dice
+		FROM unnest('{490154203237518, 352099001761481, 356938035643809, 861311009999995}'::text[]) AS imei
+		UNION ALL
+		SELECT imei, n + 1, time + make_interval(secs => pause), x + CASE WHEN on_trip THEN speed / 3.6 * least(pause, 60) ELSE 0 END,
+			CASE WHEN on_trip THEN (random() * 60 - 10)::int ELSE 0 END, on_trip <> (dice < 0.15), random()
+		FROM (SELECT *, some_pause(on_trip) AS pause FROM life) AS l
+		WHERE n < 80
+	)
+	SELECT imei, n, time, report(time, concat_ws(' ',
+			CASE WHEN on_trip AND imei <> '352099001761481' OR random() < 0.01 THEN 'ignition' END,
+			CASE WHEN imei = '352099001761481' AND dice < 0.15 OR random() < 0.02 THEN CASE WHEN on_trip THEN 'journey_stop' ELSE 'journey_start' END END,
+			CASE WHEN random() < 0.01 THEN 'journey_start journey_stop' END, CASE WHEN dice > 0.95 THEN 'gnss_invalid' END),
+		CASE WHEN dice > 0.9 AND dice < 0.93 THEN NULL WHEN dice > 0.93 AND dice < 0.95 THEN 5e5 ELSE x END,
+		greatest(speed, 0), (x / 1000)::int % 6000) || jsonb_build_object('seq', CASE WHEN random() < 0.1 THEN 7 ELSE n % 256 END)
+	FROM life;
+	UPDATE day SET report = report || '{"time": "2099-01-01T00:00:00Z"}' WHERE n % 97 = 5;
+	INSERT INTO day SELECT * FROM day WHERE random() < 0.1
+$$;
+CREATE VIEW short_trips AS
+	SELECT d.imei, t.started_at, t.ended_at FROM at402.trip AS t JOIN at402.device AS d ON d.id = t.device_id;
+CREATE VIEW judged_trips AS
+	SELECT d.imei, j.started_at, j.ended_at
+	FROM at402.device AS d, LATERAL (SELECT * FROM judged(d.imei) WHERE d.trip_by = 'ignition'
+		UNION ALL SELECT * FROM judged_by_movement(d.imei) WHERE d.trip_by = 'movement') AS j;
+-- in which ways: the table differs from the judges; what is asked for a part from the whole; other orders from this one
+CREATE FUNCTION wild_differs(seed float8) RETURNS TABLE (trips bigint, judge bigint, pieces bigint, backward bigint, shuffled bigint) LANGUAGE plpgsql AS $$
+BEGIN
+	CALL make_wild(seed);
+	CALL feed('forward', 500);
+	DELETE FROM expected;
+	INSERT INTO expected SELECT * FROM table_trips;
+	trips := (SELECT count(*) FROM expected);
+	judge := differences('judged_trips', 'short_trips');
+	pieces := pieces_differ();
+	CALL feed('backward', 1, 0.1);
+	backward := differences('expected', 'table_trips') + differences('expected', 'function_trips');
+	CALL feed('shuffled', 50);
+	shuffled := differences('expected', 'table_trips') + differences('expected', 'function_trips');
+	RETURN NEXT;
+END
+$$;
+SELECT seed, trips > 10 AS some, judge, pieces, backward, shuffled FROM unnest('{0.021, 0.402}'::float8[]) AS seed, wild_differs(seed);
 
 DROP SCHEMA at402, regress_at402 CASCADE;
