@@ -1,5 +1,5 @@
 # 051_readme.pl - README.md, followed literally: the statements of "In a server of yours" on a fresh
-# server, the frame sent by hand, the queries shown; and the statements of doc/queries.md
+# server, the frame sent by hand, the queries shown; and the statements of pages of doc
 use strict;
 use warnings;
 use At402;
@@ -80,6 +80,24 @@ foreach my $typed (@queries)
 my @statements = blocks(slurp_file('doc/queries.md'), 'sql');
 cmp_ok(scalar @statements, '>', 0, 'doc/queries.md has statements');
 typed($node, $At402::database, $_) foreach @statements;
+
+my ($questions) = slurp_file('doc/operations.md') =~ /^## Questions to ask regularly\n(.*?)(?=^## )/ms;
+typed($node, $At402::database, $_) foreach blocks($questions, 'sql');
+
+# Pages whose statements can be typed in one after the other, each in a database without data
+typed($node, 'postgres', 'CREATE ROLE fleet_reader');		# of doc/operations.md
+foreach my $page (qw(rules geofences commands fleet))
+{
+	my $features = '{"features": [{"properties": {"name": "yard", "radius": 50}, '
+	  . '"geometry": {"type": "Point", "coordinates": [1, 52]}}]}';
+	my $script = join '', blocks(slurp_file("doc/$page.md"), 'sql');
+
+	$script =~ s/`cat fences\.geojson`/'$features'/;
+	typed($node, 'postgres', "CREATE DATABASE page_$page");
+	typed($node, "page_$page", "CREATE EXTENSION at402 CASCADE; SELECT at402_create_tables();
+		INSERT INTO at402.device (imei) VALUES ('352999000000007'), ('352999000000015'), ('490154203237518');
+		$script");
+}
 
 # what make run shows
 my ($show) = slurp_file('tools/run.sh') =~ /^show\(\)\n\{\n.*?<<-'SQL'\n(.*?)\n\tSQL$/ms;
