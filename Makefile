@@ -18,6 +18,7 @@
 #                   BENCH_ROWS=20 (million)
 #   make bench-decode   reports decoded in a second, by src/core and in SQL; installs what is missing
 #   make bench-rules    what 20 and 200 rules cost the listener; installs what is missing
+#   make bench-fences   what 1,000 and 100,000 geofences cost storing; installs what is missing
 #   make sim        tools/at402sim, simulated trackers
 #   make docs       doc/protocol.md, from the table that decodes, and doc/sql.md, from the comments in SQL;
 #                   installs what is missing
@@ -63,7 +64,7 @@ EXTRA_CLEAN = $(OBJS:.o=.d) $(UNIT_TESTS) $(FUZZERS) $(REPLAYS) test/bench/*.bin
 	tools/at402sim tools/protocol_doc
 
 # These work on a machine without PostgreSQL
-ifneq ($(filter-out run stop clean-run picture check torture unit fuzz bench bench-decode bench-rules bench-core bench-load sim docs,$(or $(MAKECMDGOALS),all)),)
+ifneq ($(filter-out run stop clean-run picture check torture unit fuzz bench bench-decode bench-rules bench-fences bench-core bench-load sim docs,$(or $(MAKECMDGOALS),all)),)
 PG_CONFIG = pg_config
 PGXS := $(shell $(PG_CONFIG) --pgxs)
 ifeq ($(PGXS),)
@@ -101,7 +102,7 @@ check:
 	@test/check.sh
 endif
 
-torture bench bench-rules:
+torture bench bench-rules bench-fences:
 	@test/check.sh $@
 
 bench-decode:
@@ -146,5 +147,5 @@ bench-load: test/bench/load.bin
 test/bench/%.bin: test/bench/%.c $(PURE) $(PURE_HEADERS) $(TEST_HEADERS)
 	$(CC) $(PURE_CFLAGS) $(TEST_CFLAGS) -O2 -o $@ $< $(PURE) -lm
 
-.PHONY: run stop clean-run picture check torture sim docs unit fuzz bench bench-decode bench-rules bench-core bench-load
+.PHONY: run stop clean-run picture check torture sim docs unit fuzz bench bench-decode bench-rules bench-fences bench-core bench-load
 .DELETE_ON_ERROR:

@@ -5,6 +5,7 @@
 #   check.sh bench          make bench: test/bench/bench.pl, which tells what the variables BENCH* are
 #   check.sh bench-decode   make bench-decode: rates of the decoder
 #   check.sh bench-rules    make bench-rules: what 20 and 200 rules cost the listener
+#   check.sh bench-fences   make bench-fences: what 1,000 and 100,000 geofences cost storing
 #   check.sh docs           make docs: writes doc/sql.md of the checkout
 #   check.sh torture        make torture: test/t/008_torture.pl alone, for ROUNDS rounds with SEED
 #
@@ -132,6 +133,12 @@ bench_rules()
 		PROVE_FLAGS=-v
 }
 
+# What geofences cost storing.
+bench_fences()
+{
+	in_server test/bench/bench_fences.sql
+}
+
 # doc/sql.md, from the comments in the catalogue
 docs()
 {
@@ -204,6 +211,11 @@ bench-decode)
 bench-rules)
 	build gcc >/dev/null
 	bench_rules
+	exit
+	;;
+bench-fences)
+	build gcc >/dev/null
+	bench_fences
 	exit
 	;;
 docs)
