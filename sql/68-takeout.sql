@@ -14,7 +14,11 @@ BEGIN
 		ORDER BY f.kind DESC, f.time, f.seq, f.content_hash), '[]'))
 	FROM (
 		SELECT 'trip' AS kind, t.started_at AS time, 0 AS seq, 0 AS content_hash,
-			@postgis@.ST_AsGeoJSON(@postgis@.ST_Force2D(t.line), 6)::jsonb AS geometry,
+			@postgis@.ST_AsGeoJSON(CASE WHEN @postgis@.ST_XMax(t.line) - @postgis@.ST_XMin(t.line) < 180
+				THEN @postgis@.ST_Force2D(t.line)
+				-- across the antimeridian it is cut there (RFC 7946)
+				ELSE @postgis@.ST_WrapX(@postgis@.ST_ShiftLongitude(@postgis@.ST_Force2D(t.line)), 180, -360) END,
+				6)::jsonb AS geometry,
 			jsonb_build_object('kind', 'trip', 'imei', $1, 'started_at', t.started_at, 'ended_at', t.ended_at,
 				'distance_km', t.distance_km, 'odometer_km', t.odometer_km,
 				'duration_s', extract(epoch FROM t.duration)::bigint, 'idle_s', extract(epoch FROM t.idle)::bigint,
@@ -46,10 +50,14 @@ BEGIN
 	PERFORM at402_internal.at402_need_table('position');
 	RETURN '<?xml version="1.0" encoding="UTF-8"?>' || E'\n' || xmlelement(name gpx,
 		xmlattributes('1.1' AS version, 'at402' AS creator, 'http://www.topografix.com/GPX/1/1' AS xmlns),
-		(SELECT xmlelement(name trk, xmlelement(name name, coalesce(d.name, d.imei)), xmlagg(s.segment ORDER BY s.part))
+		(SELECT xmlelement(name trk, xmlelement(name name,
+			-- XML has no other control characters, however they are written
+			regexp_replace(coalesce(d.name, d.imei), '[^\t\n\r -\uD7FF\uE000-\uFFFD\U00010000-\U0010FFFF]', '', 'g')), xmlagg(s.segment ORDER BY s.part))
 		 FROM at402.device AS d, LATERAL (
 			SELECT p.part, xmlelement(name trkseg, xmlagg(xmlelement(name trkpt,
-				xmlattributes(@postgis@.ST_Y(p.geom) AS lat, @postgis@.ST_X(p.geom) AS lon),
+				-- decimals without exponent; longitude ends before 180
+				xmlattributes(trim_scale(round(@postgis@.ST_Y(p.geom)::numeric, 7)) AS lat,
+					trim_scale(mod(round(@postgis@.ST_X(p.geom)::numeric, 7) + 180, 360) - 180) AS lon),
 				CASE WHEN p.altitude_m IS NOT NULL THEN xmlelement(name ele, p.altitude_m) END,
 				xmlelement(name time, to_char(p.time, 'YYYY-MM-DD"T"HH24:MI:SS"Z"')))
 				ORDER BY p.time, p.seq, p.content_hash)) AS segment

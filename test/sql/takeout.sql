@@ -39,6 +39,19 @@ SELECT at402_gpx('nobody', '-infinity', 'infinity');
 SELECT xpath_exists('/g:gpx/g:trk/g:trkseg/g:trkpt[@lat="52"]/g:time', at402_gpx(:a, '-infinity', 'infinity')::xml,
 	'{{g,http://www.topografix.com/GPX/1/1}}') AS is_gpx;
 
+-- ---- at the edge of the map ----
+
+BEGIN;
+UPDATE at402.device SET name = E'a\u0001\u001f\tb\u007f\u20ac\U0001F69A\uFFFF' WHERE id = 2;
+INSERT INTO at402.position (device_id, time, seq, content_hash, received_at, reasons, status, ignition, gnss_valid, geom)
+	SELECT 2, timestamptz '2026-03-02 08:00+00' + n * interval '1 min', n, 0, '2026-03-02 12:00+00', 1, 0, true, true, ST_SetSRID(ST_MakePoint(x, y), 4326)
+	FROM (VALUES (0, 179.98::float8, 0.00001::float8), (1, 179.99, -0.0000012), (2, 180, 0), (3, -179.99, 0.02), (4, -179.98, -0)) AS v (n, x, y);
+SELECT f->'geometry' AS geometry
+FROM jsonb_array_elements(at402_geojson('352099001761481', '-infinity', 'infinity')->'features') AS f WHERE f->'properties'->>'kind' = 'trip';
+SELECT convert_to((xpath('//g:name/text()', gpx, ns))[1]::text, 'UTF8') AS name, xpath('//g:trkpt/@lat', gpx, ns) AS lat, xpath('//g:trkpt/@lon', gpx, ns) AS lon
+FROM (SELECT at402_gpx('352099001761481', '-infinity', 'infinity')::xml AS gpx, '{{g,http://www.topografix.com/GPX/1/1}}'::text[] AS ns) AS g;
+ROLLBACK;
+
 -- ---- vector tiles ----
 
 -- names and values in a tile are text in it
