@@ -270,7 +270,7 @@ new_alerts(const At402RuleBatch *b, const At402Rule *rule)
 	{
 		At402Alert *a = lfirst(lc);
 
-		if (a->is_new && is_of(b, rule, a->rule))
+		if (a->is_new && !a->dropped && is_of(b, rule, a->rule))
 			found = lappend(found, a);
 	}
 	return found;

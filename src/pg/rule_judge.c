@@ -20,38 +20,6 @@ later_by(TimestampTz time, const Interval *interval)
 												   IntervalPGetDatum(interval)));
 }
 
-/* The cooldown of an alert before it is not over. */
-static bool
-is_cooling(const At402Judge *j, const At402Row *row)
-{
-	ListCell   *lc;
-
-	if (j->rule->cooldown == NULL)
-		return false;
-	foreach(lc, *j->former)
-	{
-		const At402Former *f = lfirst(lc);
-
-		if (f->device_id == row->key.device_id && f->time <= row->key.time &&
-			row->key.time < later_by(f->time, j->rule->cooldown))
-			return true;
-	}
-	return false;
-}
-
-static void
-note_former(At402Judge *j, const At402Row *row)
-{
-	At402Former *f;
-
-	if (j->rule->cooldown == NULL)
-		return;
-	f = palloc(sizeof(At402Former));
-	f->device_id = row->key.device_id;
-	f->time = row->key.time;
-	*j->former = lappend(*j->former, f);
-}
-
 static At402Alert *
 find_alert(const At402Judge *j, const At402Key *key)
 {
@@ -63,13 +31,13 @@ find_alert(const At402Judge *j, const At402Key *key)
 	return NULL;
 }
 
-/* The row raises an alert, unless it is too old or a cooldown is not over. */
+/* The row raises an alert, unless it is too old. */
 static At402Alert *
 raise_alert(At402Judge *j, const At402Row *row, TimestampTz since)
 {
 	At402Alert *alert;
 
-	if (row->key.time < j->oldest || is_cooling(j, row))
+	if (row->key.time < j->oldest)
 		return NULL;
 	alert = palloc0(sizeof(At402Alert));
 	alert->rule = j->rule;
@@ -80,7 +48,6 @@ raise_alert(At402Judge *j, const At402Row *row, TimestampTz since)
 	alert->message = row->message;
 	alert->is_new = true;
 	j->alerts = lappend(j->alerts, alert);
-	note_former(j, row);
 	return alert;
 }
 
@@ -175,4 +142,44 @@ void
 at402_judge_end(At402Judge *j)
 {
 	settle(j);
+}
+
+/* ---- the cooldown ---- */
+
+/* Is an alert in the cooldown of one that came before it? */
+static bool
+is_cooling(const At402Alert *alert, const At402Alert *former)
+{
+	return former->key.device_id == alert->key.device_id && former->key.time <= alert->key.time &&
+		alert->key.time < later_by(former->key.time, alert->rule->cooldown);
+}
+
+static int
+compare_alerts(const ListCell *a, const ListCell *b)
+{
+	const At402Alert *x = lfirst(a);
+	const At402Alert *y = lfirst(b);
+	int			order = at402_compare_keys(&x->key, &y->key);
+
+	return order != 0 ? order : x->n - y->n;
+}
+
+void
+at402_cool(List *alerts, List *former)
+{
+	const At402Alert *last = NULL;	/* that is kept */
+	ListCell   *lc;
+	ListCell   *lf;
+
+	list_sort(alerts, compare_alerts);
+	foreach(lc, alerts)
+	{
+		At402Alert *a = lfirst(lc);
+
+		a->dropped = last != NULL && is_cooling(a, last);
+		foreach(lf, former)
+			a->dropped |= is_cooling(a, lfirst(lf));
+		if (!a->dropped)
+			last = a;
+	}
 }

@@ -15,6 +15,7 @@ typedef struct At402Alert
 	const char *part;
 	TimestampTz since;			/* when the condition began to hold */
 	bool		is_new;
+	bool		dropped;		/* it came in the cooldown of another */
 	bool		has_end;
 	TimestampTz ended_at;
 	bool		end_found;		/* it was, by the rows that were judged */
@@ -24,13 +25,6 @@ typedef struct At402Alert
 	double		latitude;
 } At402Alert;
 
-/* When a device had alerts of a rule, for its cooldown. */
-typedef struct At402Former
-{
-	int			device_id;
-	TimestampTz time;
-} At402Former;
-
 /*
  * A sequence of rows of one device, for one rule, as far as it was judged.  The
  * rows of a rule without runs are each for itself.
@@ -39,7 +33,6 @@ typedef struct At402Judge
 {
 	const At402Rule *rule;
 	TimestampTz oldest;			/* rows before that raise none */
-	List	  **former;			/* of At402Former; where the rule has a cooldown */
 	bool		on;				/* the last row satisfied the condition */
 	bool		decided;		/* min_duration was reached */
 	bool		has_due;		/* and by this row: */
@@ -54,5 +47,12 @@ extern void at402_judge(At402Judge *judge, const At402Row *row, bool satisfies);
 
 /* There are no more rows. */
 extern void at402_judge_end(At402Judge *judge);
+
+/*
+ * Drops new alerts of a rule that has a cooldown: those that come within it after
+ * another of their device.  To be called with those of all parts, since it counts
+ * over them; former: alerts that were there.
+ */
+extern void at402_cool(List *alerts, List *former);
 
 #endif							/* AT402_RULE_JUDGE_H */

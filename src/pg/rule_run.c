@@ -212,7 +212,7 @@ typedef struct Judging
 	At402RuleBatch *b;
 	At402Rule  *rule;
 	const Found *found;
-	List	   *former;			/* of At402Former */
+	List	   *former;			/* of At402Alert; where the rule has a cooldown */
 	bool		has_former;
 	List	   *late_alerts;	/* of At402Alert: of devices that are behind */
 } Judging;
@@ -220,7 +220,7 @@ typedef struct Judging
 static At402Judge
 new_judge(Judging *g)
 {
-	return (At402Judge) {.rule = g->rule, .oldest = g->b->oldest, .former = &g->former};
+	return (At402Judge) {.rule = g->rule, .oldest = g->b->oldest};
 }
 
 /* Alerts that began or ended; existing ones as they were are left alone. */
@@ -405,7 +405,6 @@ static void
 read_former(Judging *g)
 {
 	TimestampTz first = DT_NOEND;
-	ListCell   *lc;
 
 	if (g->rule->cooldown == NULL || g->has_former)
 		return;
@@ -415,15 +414,7 @@ read_former(Judging *g)
 	first = DatumGetTimestampTz(DirectFunctionCall2(timestamptz_mi_interval,
 													TimestampTzGetDatum(first - AT402_RULE_REACH),
 													IntervalPGetDatum(g->rule->cooldown)));
-	foreach(lc, at402_alerts_of(g->rule, g->b->devices, first))
-	{
-		const At402Alert *a = lfirst(lc);
-		At402Former *f = palloc(sizeof(At402Former));
-
-		f->device_id = a->key.device_id;
-		f->time = a->key.time;
-		g->former = lappend(g->former, f);
-	}
+	g->former = at402_alerts_of(g->rule, g->b->devices, first);
 }
 
 static void
@@ -571,6 +562,32 @@ any_satisfies(const Found *result, int index)
 	return false;
 }
 
+/* What comes in the cooldown of another alert, of any part, is not raised, and its run has none. */
+static void
+drop_cooling(Judging *g)
+{
+	List	   *alerts = NIL;
+	ListCell   *lc;
+
+	foreach(lc, g->b->alerts)
+	{
+		At402Alert *a = lfirst(lc);
+
+		if (a->rule == g->rule && a->is_new)
+			alerts = lappend(alerts, a);
+	}
+	at402_cool(alerts, g->former);
+	foreach(lc, alerts)
+	{
+		const At402Alert *a = lfirst(lc);
+		At402Run   *run = g->rule->source->runs
+			? at402_run_of(g->b, g->rule->id, a->key.device_id, a->part, false) : NULL;
+
+		if (a->dropped && run != NULL && at402_compare_keys(&run->alert, &a->key) == 0)
+			run->has_alert = false;
+	}
+}
+
 static void
 judge_rule(At402RuleBatch *b, At402Rule *rule, const Found *result, int index)
 {
@@ -593,6 +610,8 @@ judge_rule(At402RuleBatch *b, At402Rule *rule, const Found *result, int index)
 			 ;
 		(rule->source->runs ? judge_sequence : judge_rows) (&g, first, end - i, index);
 	}
+	if (rule->cooldown != NULL)
+		drop_cooling(&g);
 }
 
 static void

@@ -33,7 +33,6 @@ typedef struct Test
 	At402Rule	rule;
 	TimestampTz since;			/* of the alerts that are shown */
 	TimestampTz until;
-	List	   *former;
 	At402Judge	judge;
 	At402Row	last;			/* row that was judged; its device is 0 before the first */
 	List	   *found;			/* of At402Alert */
@@ -44,24 +43,35 @@ typedef struct Test
 static void
 begin_sequence(Test *t)
 {
-	t->judge = (At402Judge) {.rule = &t->rule, .oldest = DT_NOBEGIN, .former = &t->former};
+	t->judge = (At402Judge) {.rule = &t->rule, .oldest = DT_NOBEGIN};
 }
 
 static bool
 is_shown(const Test *t, const At402Alert *a)
 {
-	return a->key.time >= t->since && a->key.time < t->until;
+	return !a->dropped && a->key.time >= t->since && a->key.time < t->until;
 }
 
 static void
 end_sequence(Test *t)
 {
+	at402_judge_end(&t->judge);
+	t->found = list_concat(t->found, t->judge.alerts);
+}
+
+/* Those before the span count for the cooldown. */
+static void
+keep_shown(Test *t)
+{
+	List	   *shown = NIL;
 	ListCell   *lc;
 
-	at402_judge_end(&t->judge);
-	foreach(lc, t->judge.alerts)
+	if (t->rule.cooldown != NULL)
+		at402_cool(t->found, NIL);
+	foreach(lc, t->found)
 		if (is_shown(t, lfirst(lc)))
-			t->found = lappend(t->found, lfirst(lc));
+			shown = lappend(shown, lfirst(lc));
+	t->found = shown;
 }
 
 static bool
@@ -133,6 +143,7 @@ read_span(Test *t)
 	begin_sequence(t);
 	read_as_caller(&r);
 	end_sequence(t);
+	keep_shown(t);
 	at402_rule_replan(&plan);
 }
 

@@ -229,6 +229,14 @@ SELECT send(:a, report('08:00:00', 0, '', heard(-60, -40))), send(:a, report('08
 	send(:a, report('08:06:00', 0, '', heard(-41, -70))), send(:a, report('08:07:00', 0, '', heard(-70, -70)));
 SELECT * FROM alerts;
 SELECT * FROM differences;
+-- a cooldown counts over all of them, in the order of time
+UPDATE at402.rule SET cooldown = '3 min';
+SELECT send(:b, report('09:00:00', 0, '', heard(-60, -60)), report('09:01:00', 0, '', heard(-60, -40)),
+		report('09:02:00', 0, '', heard(-40, -40)), report('09:03:00', 0, '', heard(-60, -60)),
+		report('09:04:00', 0, '', heard(-40, -60)), report('09:05:00', 0, '', heard(-60, -40)));
+SELECT send(:b, report('09:06:00', 0, '', heard(-60, -60))), send(:b, report('09:07:00', 0, '', heard(-60, -40)));
+SELECT * FROM alerts WHERE at > '09';
+SELECT * FROM differences WHERE device_id = (SELECT id FROM at402.device WHERE imei = :b);
 ROLLBACK;
 
 -- ---- the day live, and in replay ----
