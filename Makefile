@@ -14,7 +14,7 @@
 #   make fuzz       libFuzzer on each target of test/fuzz; needs clang
 #                   FUZZ_SECONDS=60 each
 #   make bench      what the listener reaches, beside what the machine could do; results in .bench
-#                   BENCH="ratio profile latency connections flat size queries"  BENCH_SECONDS=8
+#                   BENCH="ratio profile latency connections flat size queries instructions"  BENCH_SECONDS=8
 #                   BENCH_ROWS=20 (million)
 #   make bench-decode   reports decoded in a second, by src/core and in SQL; installs what is missing
 #   make bench-rules    what 20 and 200 rules cost the listener; installs what is missing

@@ -112,6 +112,7 @@ in_server()
 # The results stay in .bench of the checkout.
 bench()
 {
+	case ${BENCH:-} in *instructions*) need_packages valgrind;; esac
 	mkdir "$work/results" && chown "$user" "$work/results" &&
 		make_in gcc gcc bench-load &&
 		make_in gcc gcc installcheck REGRESS= PROVE_TESTS=test/bench/bench.pl PROVE_FLAGS=-v \

@@ -1,6 +1,8 @@
 # bench.pl - make bench: what a listener reaches on this machine, and what else the machine could do
 #
-#   BENCH="ratio profile latency connections flat size queries"   parts to run, all by default
+#   BENCH="ratio profile latency connections flat size queries"   parts to run, all of these by
+#                      default; instructions: what at402_ingest() costs whatever else the machine does,
+#                      counted by valgrind
 #   BENCH_SECONDS=8    of each measurement
 #   BENCH_ROWS=20      million rows for the parts flat and queries
 #
@@ -184,21 +186,28 @@ sub measure_copy
 	return $reports / $elapsed;
 }
 
-# The frames as they lie in at402.frame; packets without an IMEI would need their login lines.
-sub measure_ingest
+# A database ingest: the frames as they lie in at402.frame, so many in a batch, to be stored into
+# empty tables.  Packets without an IMEI would need their login lines.
+sub capture_batches
 {
-	my ($reports, $in_packet) = @_;
-	my $frames = max(1, int(500 / $in_packet));
+	my ($frames) = @_;
 
 	second_database('ingest');
 	sql($node, "COPY (SELECT frame FROM at402.frame) TO '$files/frame' BINARY");
 	$node->safe_psql('ingest', "CREATE TABLE captured (n int GENERATED ALWAYS AS IDENTITY,
 			frame at402_frame);
 		COPY captured (frame) FROM '$files/frame' BINARY;
-		CREATE TABLE batch AS SELECT n / $frames AS n, array_agg(frame ORDER BY n) AS frames
-			FROM captured GROUP BY n / $frames;
-		CREATE INDEX ON batch (n);
-		CREATE PROCEDURE ingest_all() LANGUAGE plpgsql AS \$\$
+		CREATE TABLE batch AS SELECT (n - 1) / $frames AS n, array_agg(frame ORDER BY n) AS frames
+			FROM captured GROUP BY (n - 1) / $frames;
+		CREATE INDEX ON batch (n)");
+}
+
+sub measure_ingest
+{
+	my ($reports, $in_packet) = @_;
+
+	capture_batches(max(1, int(500 / $in_packet)));
+	$node->safe_psql('ingest', "CREATE PROCEDURE ingest_all() LANGUAGE plpgsql AS \$\$
 		DECLARE f at402_frame[];
 		BEGIN
 			FOR i IN 0 .. (SELECT max(n) FROM batch) LOOP
@@ -213,6 +222,35 @@ sub measure_ingest
 	is($node->safe_psql('ingest', 'SELECT count(*) FROM at402.position'),
 		sql($node, 'SELECT count(*) FROM at402.position'), 'I stores what T stored');
 	return $reports / $elapsed;
+}
+
+# ---- instructions ----
+
+# Instructions a report of at402_ingest() and of functions that it calls: function => instructions.
+# In a server of one user, so that nothing else is counted; the devices are known and the plans made.
+sub count_instructions
+{
+	my ($in_packet) = @_;
+	my $frames = int(500 / $in_packet);
+	my $store = 'SELECT r.reports FROM batch AS b, at402_ingest(b.frames) AS r WHERE b.n =';
+	my ($out, $profile);
+
+	capture_batches($frames);
+	$node->safe_psql('ingest', join(';', map { "$store $_" } 0 .. 9));
+	$node->stop;
+	IPC::Run::run([ qw(valgrind -q --tool=callgrind --toggle-collect=at402_ingest
+			--zero-before=at402_version), "--callgrind-out-file=$files/profile",
+		$node->config_data('--bindir') . '/postgres', '--single', '-D', $node->data_dir, 'ingest' ],
+		'<', \join("\n", (map { "$store $_" } 10 .. 14), 'SELECT at402_version()',
+			(map { "$store $_" } 15 .. 44), ''), '>&', \$out) or die "postgres: $out";
+	$node->start;
+	is($node->safe_psql('ingest', 'SELECT count(*) FROM at402.position'), 45 * $frames * $in_packet,
+		"$in_packet a packet: what was counted is stored");
+	IPC::Run::run([ 'callgrind_annotate', '--inclusive=yes', '--threshold=100', "$files/profile" ],
+		'>', \$profile) or die 'callgrind_annotate';
+	my %count = reverse $profile =~ /^ *([\d,]+) \([ \d.]+%\)  \S*?:(\w+) \[/mg;
+	$_ = s/,//gr / (30 * $frames * $in_packet) foreach values %count;
+	return \%count;
 }
 
 # ---- the parts ----
@@ -279,6 +317,26 @@ sub part_profile
 	}
 	begin_with(1, "shared_preload_libraries = 'at402'");
 	table('where the time goes, one listener', [ '', 'what', 'us/report' ], @rows);
+}
+
+# What the storing of a report takes, whatever else the machine does
+sub part_instructions
+{
+	my @parts = ([ 'all of at402_ingest()', 'at402_ingest' ], [ 'devices are found', 'at402_resolve_devices' ],
+		[ 'their states are changed', 'change_states' ], [ 'rows are made', 'at402_batch_rows' ],
+		[ 'rows are written', 'heap_insert' ], [ 'B-tree indexes', 'btinsert' ],
+		[ 'GiST index of places', 'gistinsert' ], [ 'BRIN indexes', 'brininsert' ]);
+	my @counts;
+
+	foreach my $case ([ 'plain', 1, 1000 ], [ 'plain', 8, 500 ], [ 'full', 4, 1000 ])
+	{
+		my ($mix, $reports, $trackers) = @$case;
+		load(begin_with(1), mix => $mix, reports => $reports, trackers => $trackers);
+		push @counts, count_instructions($reports);
+	}
+	table('instructions of a report, by valgrind', [ '', 'plain mix, 1 a packet', 'plain mix, 8 a packet',
+		'full mix, 4 a packet' ], map { my ($what, $function) = @$_;
+			[ $what, map { $_->{$function} } @counts ] } @parts);
 }
 
 sub part_latency
@@ -519,6 +577,7 @@ say_line(qx(date -u +%F) =~ s/\n//r . ', ' . qx(nproc) =~ s/\n//r . ' cores, '
 	. qx(uname -r) =~ s/\n//r . ', PostgreSQL ' . sql($node, 'SHOW server_version'));
 part_ratio() if $parts{ratio};
 part_profile() if $parts{profile};
+part_instructions() if $parts{instructions};
 part_latency() if $parts{latency};
 part_connections() if $parts{connections};
 part_flat() if $parts{flat};
