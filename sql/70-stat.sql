@@ -18,10 +18,12 @@ CREATE VIEW at402_stat_listener AS SELECT * FROM at402_internal.at402_stat_liste
 COMMENT ON VIEW at402_stat_listener IS
     'one row a listener, counted since its start or at402_stat_reset(); no row when the library is not preloaded';
 COMMENT ON COLUMN at402_stat_listener.listener IS 'number of the worker, from 1';
+COMMENT ON COLUMN at402_stat_listener.pid IS 'its process; NULL: it does not run';
 COMMENT ON COLUMN at402_stat_listener.state IS
     'listening; quarantining: it listens, but of what came last no report could be stored; retrying: the last batch could not be stored; waiting: extension, tables, rights or port are missing; off: neither TCP nor UDP; paused: at402.paused; stopped';
 COMMENT ON COLUMN at402_stat_listener.address IS 'at402.listen_addresses as in force';
 COMMENT ON COLUMN at402_stat_listener.port IS 'port listened on, TCP and UDP';
+COMMENT ON COLUMN at402_stat_listener.started_at IS 'when the worker started';
 COMMENT ON COLUMN at402_stat_listener.connections IS 'open TCP connections';
 COMMENT ON COLUMN at402_stat_listener.accepted IS 'TCP connections accepted';
 COMMENT ON COLUMN at402_stat_listener.refused IS 'TCP connections refused: too many, or no memory';
@@ -58,6 +60,7 @@ COMMENT ON COLUMN at402_stat_listener.ack_latency_avg_ms IS 'ms from a frame''s 
 COMMENT ON COLUMN at402_stat_listener.ack_latency_max_ms IS 'the same, longest';
 COMMENT ON COLUMN at402_stat_listener.last_error IS
     'what it waits for, with the statement to execute; or why the last batch that failed did, why reports went to quarantine, or why the port could not be opened; shown to members of pg_read_all_stats';
+COMMENT ON COLUMN at402_stat_listener.last_error_at IS 'when that was';
 
 CREATE FUNCTION at402_internal.at402_stat_connection_rows(
     OUT listener int, OUT imei text, OUT protocol text, OUT peer inet, OUT peer_port int,
@@ -69,10 +72,16 @@ COMMENT ON FUNCTION at402_internal.at402_stat_connection_rows() IS 'rows of the 
 CREATE VIEW at402_stat_connection AS SELECT * FROM at402_internal.at402_stat_connection_rows();
 COMMENT ON VIEW at402_stat_connection IS
     'one row an open TCP connection of a tracker; IMEI and peer are shown to members of pg_read_all_stats';
+COMMENT ON COLUMN at402_stat_connection.listener IS 'number of the worker that holds it';
 COMMENT ON COLUMN at402_stat_connection.imei IS 'of the login line; NULL: no login (the packets carry it)';
 COMMENT ON COLUMN at402_stat_connection.protocol IS 'letter of the login line';
+COMMENT ON COLUMN at402_stat_connection.peer IS 'address of the tracker, or of the gateway of its network';
+COMMENT ON COLUMN at402_stat_connection.peer_port IS 'its port';
+COMMENT ON COLUMN at402_stat_connection.connected_at IS 'since when';
+COMMENT ON COLUMN at402_stat_connection.last_frame_at IS 'when the last complete frame came';
 COMMENT ON COLUMN at402_stat_connection.frames IS 'complete frames with a good checksum';
 COMMENT ON COLUMN at402_stat_connection.answers IS 'bytes 0x06 sent';
+COMMENT ON COLUMN at402_stat_connection.bytes IS 'bytes received';
 
 GRANT SELECT ON at402_stat_listener, at402_stat_connection TO PUBLIC;
 

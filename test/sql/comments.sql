@@ -18,9 +18,9 @@ WHERE relnamespace = 'at402'::regnamespace AND relkind IN ('r', 'p', 'v') AND NO
 ORDER BY oid::regclass::text;
 
 -- each column of a table or view, in words that a database in any encoding can hold
-SELECT format('at402.%s.%s', c.relname, a.attname) AS no_comment
+SELECT format('%s.%s', c.oid::regclass, a.attname) AS no_comment
 FROM pg_class AS c JOIN pg_attribute AS a ON a.attrelid = c.oid AND a.attnum > 0
-WHERE c.relnamespace = 'at402'::regnamespace AND c.relkind IN ('r', 'p', 'v')
+WHERE (c.relnamespace = 'at402'::regnamespace OR c.relname LIKE 'at402_stat_%') AND c.relkind IN ('r', 'p', 'v')
 	AND NOT c.relispartition AND NOT a.attisdropped AND col_description(c.oid, a.attnum) IS NULL
 ORDER BY c.relname COLLATE "C", a.attnum;
 SELECT pg_describe_object(d.classoid, d.objoid, d.objsubid) AS not_ascii
