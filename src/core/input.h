@@ -23,7 +23,8 @@ typedef struct at402_origin
 								 * named the sender; never of a datagram */
 	char		protocol;		/* letter of that login; 0 */
 	char		imei[AT402_SENDER_SIZE];	/* of that login; may be impossible; "" without.  Of
-											 * a datagram: of a login line before it therein */
+											 * a datagram: of a login line before it therein;
+											 * of a text line in the queue: whoever speaks there */
 } at402_origin;
 
 typedef struct at402_input

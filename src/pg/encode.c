@@ -89,7 +89,8 @@ source_item(void *context, size_t i, bool object)
 	JsonbValue *element = getIthJsonbValueFromContainer(innermost(s)->val.binary.data, (uint32) i);
 
 	if (object)
-		at402_json_expect(element, at402_json_is_object(element), llast(s->asked[s->depth - 2]), "an array of objects");
+		at402_json_expect(element, at402_json_is_object(element), llast(s->asked[s->depth - 2]),
+						  "an array of objects");
 	open_value(s, element);
 }
 
@@ -112,7 +113,7 @@ source_close(void *context)
 
 	if (at402_json_is_object(innermost(s)) && !s->writer->overflow && s->writer->refused == NULL)
 		at402_json_check_members(innermost(s), was_asked, s->asked[s->depth - 1],
-					  psprintf("module \"%s\"", s->module));
+								 psprintf("module \"%s\"", s->module));
 	s->depth--;
 }
 
@@ -150,7 +151,7 @@ encode_module(Encoder *e, at402_report_writer *r, const at402_module_def *def, u
 	at402_encode_module(r, def, bit, &source);
 	if (e->w.refused != NULL)
 		at402_raise_invalid("module has no such value", psprintf("%s.%s", key, e->w.refused->name),
-					  "at402_fields() lists what it may be.");
+							"at402_fields() lists what it may be.");
 	source_close(&s);
 }
 
@@ -232,7 +233,7 @@ encode_modules(Encoder *e, at402_report_writer *r, const JsonbValue *modules)
 					strcmp(at402_modules[i].key, name) == 0;
 			if (!known && !(e->variant->prefixed && is_unknown_module(name)))
 				at402_raise_invalid("packet of this protocol has no such module", name,
-							  "at402_fields() lists modules and fields.");
+									"at402_fields() lists modules and fields.");
 		}
 	}
 }
@@ -272,7 +273,7 @@ flag_of(const at402_variant_def *v, const Flags *flags, const char *name)
 	bit = named < flags->count ? flags->bit_of(v, named) : -1;
 	if (bit < 0)
 		at402_raise_invalid("packet of this protocol has no such flag", name,
-					  "at402_reason_names(-1) and at402_status_names(-1) list the flags.");
+							"at402_reason_names(-1) and at402_status_names(-1) list the flags.");
 	return UINT64CONST(1) << bit;
 }
 
@@ -297,7 +298,7 @@ flags_of(const at402_variant_def *v, const JsonbValue *report, const Flags *flag
 	for (uint32 i = 0; i < JsonContainerSize(value->val.binary.data); i++)
 		set |= flag_of(v, flags,
 					   at402_json_string(getIthJsonbValueFromContainer(value->val.binary.data, i),
-								 flags->names_key));
+										 flags->names_key));
 	return set;
 }
 
@@ -453,7 +454,7 @@ append_part(StringInfo line, const JsonbValue *object, const char *key)
 	for (size_t i = 0; i < span.length; i++)
 		if (span.bytes[i] == ';' || span.bytes[i] == '\r' || span.bytes[i] == '\n')
 			at402_raise_invalid("text of a line has a forbidden character in member", key,
-						  "Leave out semicolons and line ends.");
+								"Leave out semicolons and line ends.");
 	appendStringInfoChar(line, ';');
 	appendBinaryStringInfo(line, (const char *) span.bytes, (int) span.length);
 }
