@@ -339,7 +339,8 @@ AS $$
 	('at402_maintain_trips_due', 'vehicles, drivers and geofences of trips, where they were told later'),
 	('at402_maintain_alerts', 'ends alerts of rules that were switched off or deleted'),
 	('at402_maintain_rules', 'rules that look at trips and, by the clock, at states'),
-	('at402_maintain_commands', 'commands that expire, or that nobody minds any more')
+	('at402_maintain_commands', 'commands that expire, or that nobody minds any more'),
+	('at402_maintain_visits', 'visits of geofences that ended before at402.retention_geofence_visit')
 $$;
 COMMENT ON FUNCTION at402_internal.at402_chores() IS
 'what at402_maintain does before the upkeep of the tables, in this order';

@@ -599,3 +599,24 @@ CREATE FUNCTION at402_internal.at402_batch_fences(batch bigint, what text) RETUR
     AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE ROWS 500;
 COMMENT ON FUNCTION at402_internal.at402_batch_fences(bigint, text) IS
 'part of at402_ingest: what geofences have to do with the batch being stored: step, event, new, left, pending, gone';
+
+CREATE FUNCTION at402_internal.at402_maintain_visits(step int DEFAULT 0) RETURNS int
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+SET enable_seqscan = off
+SET enable_bitmapscan = off
+AS $$
+DECLARE
+	expired	timestamptz := now() - at402_internal.at402_retention('geofence_visit');
+	ids		int[];
+BEGIN
+	IF expired IS NULL OR to_regclass('at402.geofence_visit') IS NULL THEN
+		RETURN NULL;
+	END IF;
+	ids := ARRAY(SELECT d.id FROM at402.device AS d WHERE d.id > step ORDER BY d.id LIMIT 1000);
+	DELETE FROM at402.geofence_visit AS v WHERE v.device_id = ANY (ids) AND v.left_at < expired;
+	RETURN ids[1000];
+END
+$$;
+COMMENT ON FUNCTION at402_internal.at402_maintain_visits(int) IS
+'chore: deletes visits of geofences that ended before at402.retention_geofence_visit, of 1000 devices at a time';

@@ -57,6 +57,7 @@ static char *retention;
 static const char *const retained_tables[] = {"position", "event", "io", "motion", "can",
 	"can_frame", "ble", "module", "frame", "quarantine", "alert"};
 static char *retention_of[lengthof(retained_tables)];
+static char *retention_of_visits;
 
 #define AT402_FOREVER "forever"
 
@@ -328,6 +329,10 @@ define_maintenance_settings(void)
 					  kept("Keeps rows of at402.%s for this interval, or forever; empty: as "
 						   "at402.retention.", retained_tables[i]),
 					  &retention_of[i], "", PGC_USERSET, 0, check_retention);
+	define_string("at402.retention_geofence_visit",
+				  "Keeps rows of at402.geofence_visit for this interval after the visit ended, or "
+				  "forever; empty: as at402.retention.",
+				  &retention_of_visits, AT402_FOREVER, PGC_USERSET, 0, check_retention);
 	define_int("at402.maintain_interval",
 			   "Time between two runs of the maintenance worker; 0: it does not run.",
 			   &at402_maintain_interval, SECS_PER_MINUTE, 0, INT_MAX / 1000, PGC_SIGHUP,

@@ -191,6 +191,24 @@ SELECT * FROM at402_ingest(ARRAY[x(:b, at(3, 1.06))]);
 TABLE visits;
 ROLLBACK;
 
+-- ---- how long visits are kept ----
+
+BEGIN;
+SELECT * FROM at402_ingest(ARRAY[x(:a, at(0, 1.005), at(10, 1.02), at(20, 1.05)), x(:b, at(0, 1.005), at(60, 1.02))]);
+-- for ever, whatever is said of all tables
+SET LOCAL at402.retention = '1 hour';
+SELECT at402_internal.at402_maintain_visits();
+TABLE visits;
+-- those that ended before; what is still open stays
+SELECT set_config('at402.retention_geofence_visit', (now() - '2026-01-01 10:30+00')::text, true) <> '' AS set;
+SELECT at402_internal.at402_maintain_visits();
+TABLE visits;
+SET LOCAL at402.retention_geofence_visit = '';
+SELECT at402_internal.at402_maintain_visits();
+TABLE visits;
+SELECT message FROM error_of('SET at402.retention_geofence_visit = ''a while''');
+ROLLBACK;
+
 -- with rules on the tables
 BEGIN;
 CREATE TABLE audit (fence int, kind text);
