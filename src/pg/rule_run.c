@@ -454,7 +454,7 @@ concerns(const Row *row, const At402Rule *rule)
 	return row->is_new || rule->uses.b;
 }
 
-/* Is there an alert of the device that such rows could end earlier? */
+/* Is there an alert that such rows could end earlier, or part from the beginning of its run? */
 static bool
 spans(const Judging *g, const Row *first, const Row *last)
 {
@@ -465,7 +465,8 @@ spans(const Judging *g, const Row *first, const Row *last)
 		const At402Alert *a = lfirst(lc);
 
 		if (a->key.device_id == first->row.key.device_id &&
-			strcmp(a->part, first->row.part) == 0 && a->key.time <= last->row.key.time &&
+			strcmp(a->part, first->row.part) == 0 &&
+			a->key.time <= last->row.key.time + AT402_RULE_REACH &&
 			(!a->has_end || a->ended_at > first->row.key.time))
 			return true;
 	}

@@ -71,6 +71,10 @@ SELECT * FROM alerts WHERE at >= '08:30';
 SELECT send(:a, report('08:41:00', 0));
 SELECT * FROM alerts WHERE at >= '08:30';
 SELECT count(*) FROM at402.rule_run;
+-- the alert of a run was raised by a row that is not its first: what comes before the cut raises one
+SELECT send(:a, report('08:55:00', 100)), send(:a, report('08:50:00', 100)), send(:a, report('08:59:00', 0)),
+	send(:a, report('08:52:00', 0));
+SELECT * FROM alerts WHERE at >= '08:50';
 -- sent again
 SELECT send(:a, report('08:35:00', 0), report('08:40:00', 100), report('08:41:00', 0));
 SELECT count(*) FROM alerts;
