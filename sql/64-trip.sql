@@ -231,13 +231,16 @@ BEGIN
 			WHERE p.device_id = s.device_id AND p.time BETWEEN s.started_at AND s.last_at
 				AND NOT p.time_suspect) AS p
 	), tracked AS (
-		SELECT *, at402_internal.at402_track(time, longitude, latitude) OVER w AS chain FROM report
+		SELECT *, at402_internal.at402_track(time, longitude, latitude) OVER w AS chain,
+			row_number() OVER w AS no
+		FROM report
 		WINDOW w AS (PARTITION BY device_id, started_at ORDER BY time, seq, content_hash)
 	), step AS (
 		-- what the last report before said that has a place, or has counted: the largest of their
-		-- times, and below it 20 bits for the value
-		SELECT *, max((second << 20) + stands::int) FILTER (WHERE chain > 0) OVER w AS stood,
-			max((second << 20) + counted) FILTER (WHERE counted >= 0) OVER w & 1048575 AS counted_before
+		-- numbers, and below it 20 bits for the value
+		SELECT *, max((no << 20) + stands::int) FILTER (WHERE chain > 0) OVER w & 1 = 1 AS stood,
+			max(second) FILTER (WHERE chain > 0 AND stands IS NOT NULL) OVER w AS placed_at,
+			max((no << 20) + counted) FILTER (WHERE counted >= 0) OVER w & 1048575 AS counted_before
 		FROM tracked
 		WINDOW w AS (PARTITION BY device_id, started_at ORDER BY time, seq, content_hash
 					 ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING)
@@ -245,7 +248,7 @@ BEGIN
 		SELECT device_id, started_at, ended_at, last_at, chain, count(chain) AS fixes,
 			@postgis@.ST_MakeLine(@postgis@.ST_SetSRID(@postgis@.ST_MakePointM(longitude, latitude, second), 4326)
 								  ORDER BY time, seq, content_hash) FILTER (WHERE chain > 0) AS line,
-			sum(CASE WHEN chain > 0 AND stands AND stood & 1 = 1 THEN second - (stood >> 20) END) AS idle_s,
+			sum(CASE WHEN chain > 0 AND stands AND stood THEN second - placed_at END) AS idle_s,
 			sum(CASE WHEN counted_before IS NOT NULL THEN greatest(counted - counted_before, 0) END) AS counted,
 			min(lifetime_odometer_km) AS odometer_from, max(lifetime_odometer_km) AS odometer_to,
 			count(lifetime_odometer_km) AS odometers, max(top_speed_kmh) AS top_speed_kmh,

@@ -74,6 +74,15 @@ CALL derive();
 SELECT started, ended FROM trips;
 ROLLBACK;
 
+-- so for standing and for the counter
+BEGIN;
+SELECT send(:a, ARRAY[
+	report(at('08:00'), 'ignition', 0, 0, 5) || '{"seq": 5}', report(at('08:00'), 'ignition', 0, 40, 0) || '{"seq": 6}',
+	report(at('08:01'), 'ignition', 0, 0, 0.4), report(at('08:02'), '', 0, 0, 0.4)]);
+CALL derive();
+SELECT started, ended, odo, idle FROM trips;
+ROLLBACK;
+
 -- ---- by movement ----
 
 BEGIN;
