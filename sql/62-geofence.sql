@@ -588,6 +588,80 @@ $$;
 COMMENT ON FUNCTION at402_rejudge_geofences(int, timestamptz, timestamptz, int) IS
 'judges the stored reports of a device from since to until again, by one geofence or all, corrects at402.geofence_visit, and returns what was not known; makes no events';
 
+-- NULL: they are too far apart, or at one place.
+CREATE FUNCTION at402_internal.at402_way(since timestamptz, a @postgis@.geometry, until timestamptz, b @postgis@.geometry)
+RETURNS @postgis@.geometry
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT @postgis@.ST_MakeLine(a, b)
+	WHERE until - since <= interval '5 minutes' AND abs(@postgis@.ST_X(a) - @postgis@.ST_X(b)) <= 90
+		AND abs(@postgis@.ST_Y(a) - @postgis@.ST_Y(b)) <= 90 AND NOT a OPERATOR(@postgis@.~=) b
+$$;
+COMMENT ON FUNCTION at402_internal.at402_way(timestamptz, @postgis@.geometry, timestamptz, @postgis@.geometry) IS
+'the straight way between two reports, which may cross a geofence; NULL: more than 5 minutes or 90 degrees, or of no length';
+
+-- What the ways to and from reports of a device cross that have come late, or beside one that has.
+-- Where they came between two others, what the way between those crosses is known.
+CREATE FUNCTION at402_internal.at402_late_crossings(batch bigint, device int, since timestamptz, until timestamptz,
+	fence int DEFAULT NULL)
+RETURNS TABLE (number int, geofence_id int, name text, at timestamptz)
+LANGUAGE plpgsql STABLE ROWS 10
+SET search_path = pg_catalog, pg_temp
+SET enable_seqscan = off
+SET jit = off
+AS $$
+#variable_conflict use_column
+DECLARE
+	low		record;
+	high	record;
+BEGIN
+	SELECT * INTO low FROM at402_internal.at402_next_fix(device, since, false);
+	SELECT * INTO high FROM at402_internal.at402_next_fix(device, until, true);
+	RETURN QUERY
+	WITH new AS MATERIALIZED (
+		SELECT n.* FROM at402_internal.at402_batch_fences(batch, 'step') AS n(number int, longitude float8,
+			latitude float8, before_longitude float8, before_latitude float8, "time" timestamptz, device_id int,
+			seq smallint, content_hash int)
+		WHERE n.device_id = device
+	), stored AS MATERIALIZED (
+		SELECT p.time, p.seq, p.content_hash, p.geom FROM at402.position AS p
+		WHERE p.device_id = device AND p.time >= coalesce(low.time, since) AND p.time <= coalesce(high.time, until)
+			AND p.gnss_valid AND NOT p.time_suspect AND p.geom IS NOT NULL
+	), visit AS MATERIALIZED (
+		SELECT s.geofence_id, s.entered_at, s.left_at FROM at402.geofence_visit AS s WHERE s.device_id = device
+			AND s.entered_at <= coalesce(high.time, until) AND (s.left_at IS NULL OR s.left_at >= coalesce(low.time, since))
+	), fix AS (
+		SELECT p.time, p.geom, n.number, n.number IS NOT NULL AS is_new,
+			row_number() OVER (ORDER BY p.time, p.seq, p.content_hash) AS no
+		FROM stored AS p LEFT JOIN new AS n ON n.time = p.time AND n.seq = p.seq AND n.content_hash = p.content_hash
+	), around AS (
+		SELECT f.*, max(f.no) FILTER (WHERE NOT f.is_new) OVER (ORDER BY f.no ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS old_no,
+			min(f.no) FILTER (WHERE NOT f.is_new) OVER (ORDER BY f.no ROWS BETWEEN CURRENT ROW AND UNBOUNDED FOLLOWING) AS next_no
+		FROM fix AS f
+	), way AS (
+		SELECT coalesce(t.number, f.number) AS number, f.time AS began, t.time AS ended,
+			at402_internal.at402_way(f.time, f.geom, t.time, t.geom) AS way,
+			at402_internal.at402_way(o.time, o.geom, n.time, n.geom) AS former
+		FROM around AS t JOIN fix AS f ON f.no = t.no - 1
+			LEFT JOIN fix AS o ON o.no = t.old_no LEFT JOIN fix AS n ON n.no = t.next_no
+		WHERE t.is_new OR f.is_new
+	)
+	SELECT w.number, v.geofence_id, v.name, w.ended
+	FROM way AS w JOIN at402.geofence_version AS v ON v.box OPERATOR(@postgis@.&&) w.way AND v.valid @> w.ended
+	WHERE v.min_dwell = '0' AND (fence IS NULL OR v.geofence_id = fence)
+		AND at402_internal.at402_geofence_side(v.geom, v.radius_m, 0, w.way) = 1
+		AND (w.former IS NULL OR at402_internal.at402_geofence_side(v.geom, v.radius_m, 0, w.former) < 1)
+		AND NOT EXISTS (SELECT FROM visit AS s
+			WHERE s.geofence_id = v.geofence_id AND s.entered_at <= w.ended
+				AND (s.left_at IS NULL OR s.left_at >= w.began))
+	ORDER BY w.ended, v.geofence_id;
+END
+$$;
+COMMENT ON FUNCTION at402_internal.at402_late_crossings(bigint, int, timestamptz, timestamptz, int) IS
+'part of at402_ingest: geofences that ways to and from these reports cross, in the order of time, that no way crossed before them; number: the step that revealed it';
+
+
 $sql$);
 
 CREATE FUNCTION at402_internal.at402_geofence_version_changed() RETURNS trigger
@@ -598,7 +672,7 @@ COMMENT ON FUNCTION at402_internal.at402_geofence_version_changed() IS
 CREATE FUNCTION at402_internal.at402_batch_fences(batch bigint, what text) RETURNS SETOF record
     AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE ROWS 500;
 COMMENT ON FUNCTION at402_internal.at402_batch_fences(bigint, text) IS
-'part of at402_ingest: what geofences have to do with the batch being stored: step, event, new, left, pending, gone';
+'part of at402_ingest: what geofences have to do with the batch being stored: step, candidate, event, new, left, pending, gone';
 
 CREATE FUNCTION at402_internal.at402_maintain_visits(step int DEFAULT 0) RETURNS int
 LANGUAGE plpgsql

@@ -599,6 +599,28 @@ rejudge(At402Fences *f, const Walk *w)
 	}
 }
 
+/* Of ways to and from the reports of a device. */
+static void
+find_late_crossings(At402Fences *f, const Walk *w)
+{
+	Datum		args[] = {Int64GetDatum(f->batch->handle), Int32GetDatum(w->device->id),
+		TimestampTzGetDatum(f->steps[w->first].report->time),
+		TimestampTzGetDatum(f->steps[w->last - 1].report->time), Int32GetDatum(f->only)};
+	uint64		rows = at402_run(AT402_SQL_LATE_CROSSINGS, args, f->only == 0 ? "    n" : NULL);
+	TupleDesc	desc = SPI_tuptable->tupdesc;
+
+	for (uint64 i = 0; i < rows; i++)
+	{
+		HeapTuple	row = SPI_tuptable->vals[i];
+		bool		null;
+		int			number = DatumGetInt32(SPI_getbinval(row, desc, 1, &null));
+
+		add_event(f, f->steps[number].report, "geofence_crossed",
+				  DatumGetInt32(SPI_getbinval(row, desc, 2, &null)), SPI_getvalue(row, desc, 3),
+				  DatumGetTimestampTz(SPI_getbinval(row, desc, 4, &null)));
+	}
+}
+
 /* ---- rows ---- */
 
 static void
@@ -613,6 +635,15 @@ put_step(const Step *s, int number, bool has_way, Datum *values, bool *nulls)
 	values[2] = Float8GetDatum(s->report->latitude);
 	values[3] = Float8GetDatum(longitude);
 	values[4] = Float8GetDatum(latitude);
+}
+
+static void
+put_key(const At402Report *r, Datum *values)
+{
+	values[5] = TimestampTzGetDatum(r->time);
+	values[6] = Int32GetDatum(r->item->device->id);
+	values[7] = Int16GetDatum((int16) r->report.seq);
+	values[8] = Int32GetDatum(r->content_hash);
 }
 
 /* Can the way cross it?  What was inside has left it, if it is outside. */
@@ -719,7 +750,7 @@ at402_batch_fences(PG_FUNCTION_ARGS)
 		for (int i = 0; i < f->step_count; i++)
 		{
 			put_step(&f->steps[i], i, true, values, nulls);
-			values[5] = TimestampTzGetDatum(f->steps[i].report->time);
+			put_key(f->steps[i].report, values);
 			tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
 		}
 	else if (strcmp(what, "candidate") == 0)
@@ -788,7 +819,10 @@ judge(void *argument)
 		if (f->walks[i].in_order)
 			take_steps(f, &f->walks[i]);
 		else
+		{
 			rejudge(f, &f->walks[i]);
+			find_late_crossings(f, &f->walks[i]);
+		}
 	store_visits(f);
 	if (f->events != NIL)
 		at402_run_batch(f->batch, AT402_SQL_FENCE_EVENTS);

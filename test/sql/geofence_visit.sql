@@ -125,6 +125,21 @@ SELECT * FROM at402_ingest(ARRAY[x(:a, x_report(99, '2026-01-01 10:40+00', 64, 1
 SELECT n, kind FROM at402.event WHERE seq = 99 ORDER BY n;
 ROLLBACK;
 
+-- the ways to and from a late report; what the way between its neighbours crosses is known
+BEGIN;
+SELECT * FROM at402_ingest(ARRAY[x(:a, at(0, 1.04), at(9, 1.06))]);
+SELECT * FROM at402_ingest(ARRAY[x(:a, at(5, 1.045))]);
+SELECT time, kind, late, detail->>'at' AS at FROM events;
+SELECT * FROM at402_ingest(ARRAY[x(:a, at(12, 1.04))]);
+SELECT * FROM at402_ingest(ARRAY[x(:a, at(10.5, 1.06))]);
+-- one beside it that is not late
+SELECT * FROM at402_ingest(ARRAY[x(:a, at(8, 1.06), at(13, 1.06))]);
+-- that it was inside on the way comes to light; what was told stays
+SELECT * FROM at402_ingest(ARRAY[x(:a, at(17, 1.04))]);
+SELECT * FROM at402_ingest(ARRAY[x(:a, at(15, 1.05))]);
+SELECT time, kind, late, detail->>'at' AS at FROM events;
+ROLLBACK;
+
 -- ---- two devices, and history ----
 
 BEGIN;
