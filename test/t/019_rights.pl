@@ -199,7 +199,7 @@ SQL
 	sql($node, "DROP RULE r ON at402.$_") foreach qw(position device_state device);
 	sql($node, 'ALTER TABLE at402.event RENAME TO hidden');
 	$tracker = connect_tcp($node);
-	transmit($tracker, packet(imei => imei(3)));
+	transmit($tracker, packet(imei => imei(3), reasons => 16));
 	wait_published($node, "failed_batches > 0 AND state = 'waiting'");
 	sql($node, 'ALTER TABLE at402.hidden RENAME TO event');
 	is(receive($tracker, 1), '06', 'what is missing is looked for');
