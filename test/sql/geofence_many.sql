@@ -102,15 +102,19 @@ FROM (SELECT j.*, k.* FROM judged AS j, LATERAL (VALUES ('geofence_enter', enter
 	USING (device_id, geofence_id, minute, kind)
 GROUP BY kind ORDER BY kind;
 
--- ---- the same reports in another order cross the same ----
+-- ---- the same reports in another order make the same visits, and cross the same ----
 
 CREATE TABLE sent AS SELECT f.frame, r.seq AS minute FROM at402.frame AS f, at402_reports(f.frame) AS r;
+CREATE TABLE visited (ordered text, imei text, geofence_id int, entered_at timestamptz, left_at timestamptz);
 CREATE TABLE crossed (ordered text, imei text, geofence_id int, at text);
 -- what was in the band of hysteresis_m is not known before the reports before it
 CREATE PROCEDURE send(ordered text, direction int) LANGUAGE sql AS $$
 	TRUNCATE at402.position, at402.event, at402.device_state, at402.geofence_visit, at402.geofence_pending;
 	SELECT at402_ingest(frames) FROM (
 		SELECT array_agg(frame) AS frames FROM sent GROUP BY minute ORDER BY minute * direction) AS f;
+	INSERT INTO visited
+	SELECT ordered, d.imei, v.geofence_id, v.entered_at, v.left_at
+	FROM at402.geofence_visit AS v JOIN at402.device AS d ON d.id = v.device_id;
 	INSERT INTO crossed
 	SELECT ordered, d.imei, v.geofence_id, e.detail->>'at' FROM at402.event AS e JOIN at402.device AS d ON d.id = e.device_id
 		JOIN at402.geofence_version AS v ON v.geofence_id = (e.detail->>'geofence_id')::int
@@ -118,6 +122,8 @@ CREATE PROCEDURE send(ordered text, direction int) LANGUAGE sql AS $$
 $$;
 CALL send('in order', 1);
 CALL send('reversed', -1);
+SELECT count(*) > 100 AS some FROM visited WHERE ordered = 'reversed';
+SELECT max(ordered) AS only, count(*) FROM visited GROUP BY imei, geofence_id, entered_at, left_at HAVING count(*) <> 2;
 SELECT count(*) > 10 AS some FROM crossed WHERE ordered = 'reversed';
 SELECT max(ordered) AS only, count(*) FROM crossed GROUP BY imei, geofence_id, at HAVING count(*) <> 2;
 DROP SCHEMA at402, regress_at402 CASCADE;
