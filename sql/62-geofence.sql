@@ -609,32 +609,42 @@ RETURNS TABLE (number int, geofence_id int, name text, at timestamptz)
 LANGUAGE plpgsql STABLE ROWS 10
 SET search_path = pg_catalog, pg_temp
 SET enable_seqscan = off
+SET enable_hashjoin = off
+SET enable_mergejoin = off
 SET jit = off
 AS $$
 #variable_conflict use_column
 DECLARE
 	low		record;
 	high	record;
+	p		record;
+	s		record;
 BEGIN
 	SELECT * INTO low FROM at402_internal.at402_next_fix(device, since, false);
 	SELECT * INTO high FROM at402_internal.at402_next_fix(device, until, true);
+	SELECT array_agg(q.time ORDER BY q.time, q.seq, q.content_hash) AS times,
+		array_agg(q.seq ORDER BY q.time, q.seq, q.content_hash) AS seqs,
+		array_agg(q.content_hash ORDER BY q.time, q.seq, q.content_hash) AS hashes,
+		array_agg(q.geom ORDER BY q.time, q.seq, q.content_hash) AS places INTO p
+	FROM at402.position AS q
+	WHERE q.device_id = device AND q.time >= coalesce(low.time, since) AND q.time <= coalesce(high.time, until)
+		AND q.gnss_valid AND NOT q.time_suspect AND q.geom IS NOT NULL;
+	SELECT array_agg(v.geofence_id) AS ids, array_agg(v.entered_at) AS entered, array_agg(coalesce(v.left_at, 'infinity')) AS "left"
+	INTO s FROM at402.geofence_visit AS v
+	WHERE v.device_id = device AND v.entered_at <= coalesce(high.time, until)
+		AND (v.left_at IS NULL OR v.left_at >= coalesce(low.time, since));
+	-- planning takes longer than the rest, and comes to the same
+	PERFORM set_config('plan_cache_mode', 'force_generic_plan', true);
 	RETURN QUERY
 	WITH new AS MATERIALIZED (
 		SELECT n.* FROM at402_internal.at402_batch_fences(batch, 'step') AS n(number int, longitude float8,
 			latitude float8, before_longitude float8, before_latitude float8, "time" timestamptz, device_id int,
 			seq smallint, content_hash int)
 		WHERE n.device_id = device
-	), stored AS MATERIALIZED (
-		SELECT p.time, p.seq, p.content_hash, p.geom FROM at402.position AS p
-		WHERE p.device_id = device AND p.time >= coalesce(low.time, since) AND p.time <= coalesce(high.time, until)
-			AND p.gnss_valid AND NOT p.time_suspect AND p.geom IS NOT NULL
-	), visit AS MATERIALIZED (
-		SELECT s.geofence_id, s.entered_at, s.left_at FROM at402.geofence_visit AS s WHERE s.device_id = device
-			AND s.entered_at <= coalesce(high.time, until) AND (s.left_at IS NULL OR s.left_at >= coalesce(low.time, since))
 	), fix AS (
-		SELECT p.time, p.geom, n.number, n.number IS NOT NULL AS is_new,
-			row_number() OVER (ORDER BY p.time, p.seq, p.content_hash) AS no
-		FROM stored AS p LEFT JOIN new AS n ON n.time = p.time AND n.seq = p.seq AND n.content_hash = p.content_hash
+		SELECT q.time, q.geom, n.number, n.number IS NOT NULL AS is_new, q.no
+		FROM unnest(p.times, p.seqs, p.hashes, p.places) WITH ORDINALITY AS q(time, seq, content_hash, geom, no)
+			LEFT JOIN new AS n ON n.time = q.time AND n.seq = q.seq AND n.content_hash = q.content_hash
 	), around AS (
 		SELECT f.*, max(f.no) FILTER (WHERE NOT f.is_new) OVER (ORDER BY f.no ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS old_no,
 			min(f.no) FILTER (WHERE NOT f.is_new) OVER (ORDER BY f.no ROWS BETWEEN CURRENT ROW AND UNBOUNDED FOLLOWING) AS next_no
@@ -652,9 +662,8 @@ BEGIN
 	WHERE v.min_dwell = '0' AND (fence IS NULL OR v.geofence_id = fence)
 		AND at402_internal.at402_geofence_side(v.geom, v.radius_m, 0, w.way) = 1
 		AND (w.former IS NULL OR at402_internal.at402_geofence_side(v.geom, v.radius_m, 0, w.former) < 1)
-		AND NOT EXISTS (SELECT FROM visit AS s
-			WHERE s.geofence_id = v.geofence_id AND s.entered_at <= w.ended
-				AND (s.left_at IS NULL OR s.left_at >= w.began))
+		AND NOT EXISTS (SELECT FROM unnest(s.ids, s.entered, s."left") AS i(geofence_id, entered_at, left_at)
+			WHERE i.geofence_id = v.geofence_id AND i.entered_at <= w.ended AND i.left_at >= w.began)
 	ORDER BY w.ended, v.geofence_id;
 END
 $$;
