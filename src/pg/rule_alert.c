@@ -276,6 +276,26 @@ new_alerts(const At402RuleBatch *b, const At402Rule *rule)
 	return found;
 }
 
+/* A row that was judged before, and is again since its b is another now, raises no other alert. */
+static void
+drop_known(At402RuleBatch *b)
+{
+	List	   *alerts = new_alerts(b, NULL);
+	uint64		rows;
+
+	SPI_connect();
+	rows = run_with(AT402_SQL_ALERTS_THERE, alerts, alert_types, 6, push_key);
+	for (uint64 i = 0; i < rows; i++)
+	{
+		bool		null;
+		int64		no = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1,
+													 &null));
+
+		((At402Alert *) list_nth(alerts, (int) no - 1))->dropped = true;
+	}
+	SPI_finish();
+}
+
 static void
 render_messages(At402RuleBatch *b)
 {
@@ -508,6 +528,7 @@ notify(const At402RuleBatch *b)
 void
 at402_alerts_write(At402RuleBatch *b)
 {
+	drop_known(b);
 	render_messages(b);
 	write_found(b);
 	count_failures(b);

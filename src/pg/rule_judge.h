@@ -15,7 +15,7 @@ typedef struct At402Alert
 	const char *part;
 	TimestampTz since;			/* when the condition began to hold */
 	bool		is_new;
-	bool		dropped;		/* it came in the cooldown of another */
+	bool		dropped;		/* not stored: it is there, or came in the cooldown of another */
 	bool		has_end;
 	TimestampTz ended_at;
 	bool		end_found;		/* it was, by the rows that were judged */

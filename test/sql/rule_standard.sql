@@ -114,6 +114,22 @@ SELECT at402_acknowledge(:device_id, :'time', :seq, :content_hash, :rule_id);
 SELECT count(*) FROM at402.alert WHERE rule_name = 'both' AND acknowledged_at IS NOT NULL;
 ROLLBACK;
 
+-- ---- what is there already is not delivered again; a rule of the user's on the table is followed ----
+
+BEGIN;
+INSERT INTO at402.rule (name, source, condition, level, channels) VALUES
+	('again', 'event', 'r.kind = ''panic'' AND b.time IS DISTINCT FROM r.time', 'info', '{again}');
+CREATE TABLE copied (n smallint);
+CREATE RULE also AS ON INSERT TO at402.alert WHERE NEW.rule_name = 'again' DO ALSO INSERT INTO copied VALUES (NEW.n);
+SELECT send(:a, report('22:00:00', 'panic')), send(:a, report('22:10:00', 'panic')), send(:a, report('22:05:00', 'panic'));
+SELECT (SELECT count(*) FROM at402.alert WHERE rule_name = 'again') AS alerts,
+	(SELECT count(*) FROM at402.outbox WHERE channel = 'again') AS deliveries, (SELECT count(*) FROM copied) AS copied;
+DROP RULE also ON at402.alert;
+SELECT send(:a, report('22:07:00', 'panic'));
+SELECT (SELECT count(*) FROM at402.alert WHERE rule_name = 'again') AS alerts,
+	(SELECT count(*) FROM at402.outbox WHERE channel = 'again') AS deliveries, failures FROM at402.rule WHERE name = 'again';
+ROLLBACK;
+
 -- ---- seen ----
 
 SELECT device_id, time, seq, content_hash, rule_id FROM at402.alert WHERE rule_name = 'panic' \gset
