@@ -143,8 +143,7 @@ BEGIN
 	WITH gone AS (
 		UPDATE at402.geofence_version AS v
 		SET valid = tstzrange(lower(v.valid), greatest(moment, lower(v.valid)))
-		FROM unnest(ids) AS i(id)
-		WHERE v.geofence_id = i.id AND upper_inf(v.valid) AND NOT EXISTS (
+		WHERE v.geofence_id = ANY (ids) AND upper_inf(v.valid) AND NOT EXISTS (
 			SELECT FROM at402.geofence AS g
 			WHERE g.id = v.geofence_id AND g.enabled
 				AND @postgis@.ST_AsEWKB(g.geom) = @postgis@.ST_AsEWKB(v.geom)
@@ -154,27 +153,25 @@ BEGIN
 		RETURNING v.geofence_id)
 	SELECT array_agg(geofence_id) INTO ended FROM gone;
 	-- ended by the transaction that began it, or the clock was set back
-	DELETE FROM at402.geofence_version AS v USING unnest(ended) AS i(id)
-	WHERE v.geofence_id = i.id AND isempty(v.valid);
+	DELETE FROM at402.geofence_version AS v WHERE v.geofence_id = ANY (ended) AND isempty(v.valid);
 
 	INSERT INTO at402.geofence_version (geofence_id, valid, name, radius_m, hysteresis_m, min_dwell, geom, box)
 	SELECT g.id, tstzrange(coalesce((SELECT greatest(moment, max(upper(v.valid))) FROM at402.geofence_version AS v
 									 WHERE v.geofence_id = g.id HAVING count(*) > 0), '-infinity'), NULL),
 		g.name, s.radius_m, s.hysteresis_m, coalesce(g.min_dwell, '0'), g.geom,
 		at402_internal.at402_geofence_box(g.geom, s.radius_m + s.hysteresis_m)
-	FROM unnest(ids) AS i(id) JOIN at402.geofence AS g ON g.id = i.id,
+	FROM at402.geofence AS g,
 		LATERAL (SELECT coalesce(g.radius_m, 0) AS radius_m, coalesce(g.hysteresis_m, 0) AS hysteresis_m) AS s
-	WHERE g.enabled AND NOT EXISTS (
+	WHERE g.id = ANY (ids) AND g.enabled AND NOT EXISTS (
 		SELECT FROM at402.geofence_version AS v WHERE v.geofence_id = g.id AND upper_inf(v.valid));
 	IF TG_OP = 'UPDATE' THEN
 		UPDATE at402.geofence_version AS v SET name = g.name
-		FROM unnest(ids) AS i(id) JOIN at402.geofence AS g ON g.id = i.id
-		WHERE v.geofence_id = g.id AND upper_inf(v.valid) AND v.name IS DISTINCT FROM g.name;
+		FROM at402.geofence AS g
+		WHERE g.id = ANY (ids) AND v.geofence_id = g.id AND upper_inf(v.valid) AND v.name IS DISTINCT FROM g.name;
 	END IF;
 
 	UPDATE at402.geofence_visit AS s SET left_at = moment, left_seq = NULL, left_hash = NULL
-	FROM unnest(ended) AS i(id)
-	WHERE s.geofence_id = i.id AND s.entered_at < moment AND (s.left_at IS NULL OR s.left_at > moment);
+	WHERE s.geofence_id = ANY (ended) AND s.entered_at < moment AND (s.left_at IS NULL OR s.left_at > moment);
 	-- clocks that are ahead of ours: what was made after this moment was judged by the former shape
 	FOR ahead IN
 		SELECT s.device_id, f.id FROM at402.device_state AS s, unnest(ids) AS f(id)
