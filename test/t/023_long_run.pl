@@ -157,10 +157,16 @@ subtest 'memory of the workers does not grow' => sub {
 		return \%kb;
 	};
 
+	# and upkeep has looked at what it brought
+	my $fleet_is_done = sub {
+		fleet_ok(fleet(50, 500), $_[0]);
+		wait_for($node, 'count(*) = 0 FROM at402.device_state WHERE dirty_since IS NOT NULL');
+	};
+
 	reload_with($node, 'at402.maintain_interval = 1s');
-	fleet_ok(fleet(50, 500), 'a fleet') foreach 1, 2;
+	$fleet_is_done->('a fleet') foreach 1 .. 4;	# plans are made, memory is had
 	my $before = $kb->();
-	fleet_ok(fleet(50, 500), 'another fleet') foreach 1, 2;
+	$fleet_is_done->('another fleet') foreach 1, 2;
 	my $after = $kb->();
 	foreach my $name (sort keys %$before)
 	{
