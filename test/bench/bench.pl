@@ -583,5 +583,6 @@ part_connections() if $parts{connections};
 part_flat() if $parts{flat};
 part_size() if $parts{size};
 part_queries() if $parts{queries};
+is(log_count($node, '(?:server process|background worker) .* terminated by signal'), 0, 'no crash');
 $node->stop;
 done_testing();
