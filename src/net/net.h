@@ -102,8 +102,9 @@ typedef struct at402_net_callbacks
 	void	   *context;
 
 	/*
-	 * A frame has come; its bytes are valid during the callback only.  False: no room now, for anybody; net keeps the bytes,
-	 * stops reading, and offers this frame and others after at402_net_resume.
+	 * A frame has come; its bytes are valid during the callback only.  False:
+	 * no room now, for anybody; net keeps the bytes, stops reading, and offers
+	 * this frame and others after at402_net_resume.
 	 */
 	bool		(*frame) (void *context, const at402_input *input);
 
